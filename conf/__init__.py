@@ -1,0 +1,1 @@
+"""Hydra configuration of omnikit, shipped as the package `omnikit.conf`: systems, stages, experiments and variants."""

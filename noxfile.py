@@ -1,0 +1,78 @@
+"""The project's commands: `nox -s demo`, `nox -s tests`, and what a change has to pass. Arguments go behind `--`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "types", "tests", "wheel"]
+
+CONSTRAINTS = str(Path(__file__).parent / "constraints.txt")
+INSTALL_ENV = {"UV_COMPILE_BYTECODE": "1", "PYTHONDONTWRITEBYTECODE": None}
+if "PIP_FIND_LINKS" in os.environ:
+    INSTALL_ENV["UV_FIND_LINKS"] = os.environ.get("UV_FIND_LINKS", os.environ["PIP_FIND_LINKS"])
+RUN_ENV = {"PYTHONDONTWRITEBYTECODE": None, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
+OFFLINE = {"HF_HUB_OFFLINE": "1", **RUN_ENV}
+
+
+def install(session: nox.Session, *what: str) -> None:
+    """Install into the session's environment, at the measured versions."""
+    session.install("-c", CONSTRAINTS, *what, env=INSTALL_ENV)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Look, listen and speak with the tiny system, and write report.html."""
+    install(session, "-e", ".")
+    session.run("omnikit", "quickstart", "--out", "report.html", *session.posargs, env=RUN_ENV)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The whole suite, without a network."""
+    install(session, "-e", ".[dev]")
+    session.run("pytest", *session.posargs, env=OFFLINE)
+
+
+@nox.session
+def golden(session: nox.Session) -> None:
+    """Parity with the original systems; `-- --golden-dir DIR` for data from elsewhere."""
+    install(session, "-e", ".[dev]")
+    session.run("pytest", "tests/golden", *session.posargs, env=OFFLINE)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and formatting."""
+    install(session, "ruff")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types of the public surface (listed in pyproject.toml)."""
+    install(session, "-e", ".[dev]")
+    session.run("mypy", env=RUN_ENV)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel, install it where the source tree is out of sight, and check the tiny system there."""
+    install(session, "build")
+    folder = Path(session.create_tmp()).resolve()
+    for old in folder.glob("*.whl"):
+        old.unlink()
+    shutil.rmtree("build", ignore_errors=True)  # setuptools would ship what a former build left there
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(folder), env=RUN_ENV)
+    (built,) = folder.glob("*.whl")
+    install(session, "--force-reinstall", "--no-deps", str(built))
+    install(session, str(built))
+    with session.chdir(folder):
+        session.run("omnikit", "check", "experiment=emova_tiny", env=OFFLINE)
