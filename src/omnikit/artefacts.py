@@ -1,0 +1,179 @@
+"""Trained components on disk: a folder with `component.json` (what it is) and `model.safetensors` (its weights).
+
+A system is a folder with one such folder a slot and `system.json`. Nothing here executes what it reads: the id in a card is
+looked up in the registry, parameters are plain data, weights are tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from fractions import Fraction
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+import omnikit
+from omnikit.contracts import bind_parameters
+from omnikit.errors import UnknownName, WeightsError, unknown_name
+from omnikit.registry import SLOTS, id_of, resolve
+from omnikit.slots.base import Component
+
+CARD = "component.json"
+WEIGHTS = "model.safetensors"
+
+
+def weights_root(tag: str) -> Path:
+    """The folder of weights that ship with omnikit under `tag`. Raises `UnknownName` listing the tags that exist."""
+    base = Path(str(resources.files("omnikit"))) / "weights"
+    if not (base / tag).is_dir():
+        tags = [item.name for item in base.iterdir() if item.is_dir()] if base.is_dir() else []
+        raise unknown_name("weights", tag, tags, "Give a tag or a folder that `omnikit train` wrote.")
+    return base / tag
+
+
+def locate(reference: str) -> Path:
+    """A folder from a path or a tag."""
+    path = Path(reference).expanduser()
+    return path if path.is_dir() else weights_root(reference)
+
+
+def save_component(
+    component: Component, folder: Path, *, half: bool = False, provenance: Mapping[str, Any] | None = None
+) -> str:
+    """Write a component whole or not at all; returns the sha256 of its weights.
+
+    `half` rounds floating-point weights to float16 on disk (loading gives float32 again).
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        tensors = {name: _stored(value, half) for name, value in component.state_dict().items()}
+        save_file(tensors, staging / WEIGHTS, metadata={"format": "pt"})
+        if hasattr(component, "save_extra"):
+            component.save_extra(staging)
+        digest = hashlib.sha256((staging / WEIGHTS).read_bytes()).hexdigest()
+        card = {
+            "omnikit": omnikit.__version__,
+            "id": id_of(type(component)),
+            "parameters": _plain(component.parameters_given),
+            "sha256": digest,
+            "provenance": dict(provenance or {}),
+        }
+        (staging / CARD).write_text(json.dumps(card, indent=1) + "\n")
+        os.chmod(staging, 0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        staging.rename(folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return digest
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of a component folder. Raises `WeightsError` when there is none or it cannot be read."""
+    path = Path(folder) / CARD
+    try:
+        card = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise WeightsError(f"{folder} holds no component: {CARD} is missing.") from error
+    except json.JSONDecodeError as error:
+        raise WeightsError(f"{path} is no JSON: {error}.") from error
+    if not isinstance(card, dict) or "id" not in card or not isinstance(card.get("parameters"), dict):
+        raise WeightsError(f"{path} is no component card: it must hold an id and parameters.")
+    return card
+
+
+def trained_parameters(folder: Path) -> dict[str, Any]:
+    """The parameters that the component of a folder is to be made with."""
+    card = read_card(folder)
+    cls = resolve(card["id"])
+    parameters = card["parameters"]
+    if hasattr(cls, "restore_parameters"):
+        parameters = cls.restore_parameters(parameters, Path(folder))
+    return bind_parameters(card["id"], cls, parameters)
+
+
+def load_component(folder: Path) -> Component:
+    """Build the component of a folder and fill in its weights; missing or unknown tensors are refused by name."""
+    component = resolve(read_card(folder)["id"])(**trained_parameters(folder))
+    fill(component, Path(folder))
+    return component.eval()
+
+
+def fill(component: Component, folder: Path) -> None:
+    """Copy the weights of `folder` into `component`. Raises `WeightsError` naming every tensor that does not fit."""
+    path = folder / WEIGHTS
+    try:
+        with safe_open(path, framework="pt") as file:
+            stored = {name: file.get_tensor(name) for name in file.keys()}
+    except FileNotFoundError as error:
+        raise WeightsError(f"{folder} holds no weights: {WEIGHTS} is missing.") from error
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is no readable safetensors file: {error}.") from error
+    own = component.state_dict()
+    problems = [f"missing {name}" for name in own if name not in stored]
+    problems += [f"unknown {name}" for name in stored if name not in own]
+    problems += [
+        f"{name} is {list(stored[name].shape)}, expected {list(own[name].shape)}"
+        for name in own
+        if name in stored and stored[name].shape != own[name].shape
+    ]
+    if problems:
+        more = f" … and {len(problems) - 4} more" if len(problems) > 4 else ""
+        raise WeightsError(f"{path} does not fit {type(component).__name__}:\n  " + "\n  ".join(problems[:4]) + more)
+    component.load_state_dict({name: stored[name].to(own[name].dtype) for name in own})
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A training checkpoint for resuming, read as data only (never executing what it holds)."""
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def load(reference: str) -> Any:
+    """Load a system or a component: `tiny`, `runs/x/parts`, `tiny#tokenizer`, `path#slot`, `tokenizer/spiral_fsq.tiny`."""
+    root, _, slot = reference.partition("#")
+    if slot:
+        if slot not in SLOTS:
+            raise unknown_name("slot", slot, SLOTS)
+        return load_component(locate(root) / slot)
+    head, dot, tag = reference.partition(".")
+    if dot and "/" in head and head.split("/")[0] in SLOTS and not Path(reference).exists():
+        folder = weights_root(tag) / head.split("/")[0]
+        card = read_card(folder)
+        if card["id"] != head:
+            raise UnknownName(
+                f"No weights '{tag}' of {head}: the {tag} system has {card['id']}. Try load('{card['id']}.{tag}')."
+            )
+        return load_component(folder)
+    folder = locate(root)
+    if (folder / CARD).is_file():
+        return load_component(folder)
+    from omnikit.system import System
+
+    return System.load(folder)
+
+
+def _plain(value: Any) -> Any:
+    """Parameters as JSON data; an exact rate stays a number that compares equal to it."""
+    if isinstance(value, Fraction):
+        return int(value) if value.denominator == 1 else float(value) if Fraction(float(value)) == value else str(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _stored(value: torch.Tensor, half: bool) -> torch.Tensor:
+    value = value.detach().cpu().contiguous().clone()
+    return value.half() if half and value.is_floating_point() else value

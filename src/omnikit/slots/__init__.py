@@ -1,0 +1,1 @@
+"""One file a slot: the abstract class that a component of the slot extends."""

@@ -1,0 +1,108 @@
+"""The slot `backbone`: the language model that reads text, units and projected features, and writes text and units.
+
+Letters: B batch, L tokens, W backbone width, K codebooks, T units.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from omnikit.slots.base import Component
+from omnikit.types import Layout, Losses
+
+CONTROLS = (
+    "end",
+    "start",
+    "user",
+    "reply",
+    "image",
+    "/image",
+    "speech",
+    "/speech",
+    "caption",
+    "asr",
+    "tts",
+    "dialogue",
+)
+"""Marks that every backbone can read and write beside text and units; `end` stops generation."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a sequence: one of `text`, `units` ([K][T] ids), `frames` ([N, W] projected features), `control`.
+
+    `train` marks what the model must learn to write; features are only ever read. Controls are no text: nothing that a
+    user types can spell one.
+    """
+
+    text: str | None = None
+    units: tuple[tuple[int, ...], ...] | None = None
+    frames: Tensor | None = None
+    control: str | None = None
+    train: bool = False
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What a backbone wrote: token ids (without the end) and their text, unit tokens spelled as `unit_text` does."""
+
+    ids: tuple[int, ...]
+    text: str
+    finished: bool
+
+
+class Backbone(Component):
+    """A language model with unit tokens. Needs ports `embeds` (FramesPort of its width) and `units`; gives `units`."""
+
+    width: int
+    codebooks: tuple[int, ...]
+    unit_rate: Fraction
+    layout: Layout
+    vocab_id: str
+
+    @abstractmethod
+    def fit_text(self, texts: Iterable[str], vocab_size: int) -> None:
+        """Learn how text is cut into tokens; only before training, as it starts the embeddings anew.
+
+        A backbone that comes with its own text vocabulary keeps it.
+        """
+
+    @abstractmethod
+    def unit_text(self, units: Sequence[Sequence[int]]) -> str:
+        """How units [K][T] are spelled in text: each codebook entry is one token."""
+
+    @abstractmethod
+    def parse_units(self, text: str) -> tuple[tuple[int, ...], ...]:
+        """Units [K][T] spelled in `text`; the inverse of `unit_text`. Raises `OmnikitError` on anything else."""
+
+    @abstractmethod
+    def init_unit_embeddings(self, vectors: Tensor, generator: torch.Generator) -> None:
+        """Start unit tokens from the tokenizer's own `vectors` [all units, D] (a random projection to the width)."""
+
+    @abstractmethod
+    def count_tokens(self, sequence: Sequence[Segment]) -> int:
+        """Positions that a sequence takes; what length bucketing sorts by."""
+
+    @abstractmethod
+    def loss(self, sequences: Sequence[Sequence[Segment]]) -> Losses:
+        """Mean next-token cross-entropy over the trained positions of a batch of segment sequences.
+
+        Parts: `sequences` [B] mean loss of each row, `tokens` [B] its trained positions.
+        """
+
+    @abstractmethod
+    def generate(
+        self,
+        prompts: Sequence[Sequence[Segment]],
+        *,
+        generator: torch.Generator,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+    ) -> list[Generated]:
+        """Continue each prompt until the end token; temperature 0 is greedy: a batch then gives what singles give."""

@@ -1,0 +1,120 @@
+"""What crosses a wall between components: small frozen records whose tensors always travel with their lengths and rates.
+
+Letters: B batch, S samples, T time steps, K codebooks, D width, H image height, W image width.
+This file names torch only in annotations, so that `import omnikit` stays light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Layout = Literal["frame", "reduced"]
+StyleSource = Literal["user", "model", "default"]
+
+
+@dataclass(frozen=True)
+class Audio:
+    """Waveforms: `wave` [B, S] float32 in [-1, 1], `lengths` [B] valid samples, `sample_rate` in Hz."""
+
+    wave: Tensor
+    lengths: Tensor
+    sample_rate: int
+
+    @property
+    def seconds(self) -> list[float]:
+        """Duration of every row in seconds."""
+        return [int(n) / self.sample_rate for n in self.lengths]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Pictures of one size: `pixels` [B, 3, H, W] float32 in [0, 1]."""
+
+    pixels: Tensor
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Continuous features: `features` [B, T, D], `lengths` [B]; `rate` in Hz (exact), None when not in time (image patches)."""
+
+    features: Tensor
+    lengths: Tensor
+    rate: Fraction | None = None
+
+
+@dataclass(frozen=True)
+class Units:
+    """Discrete speech: `codes` [B, K, T] int64, `lengths` [B], `sizes` of the K codebooks, `rate` of frames in Hz.
+
+    `layout` is `frame` (one step per 1/rate seconds) or `reduced` (runs of equal steps merged; `durations` [B, T] then
+    counts the merged frames). `vocab_id` names the tokenizer weights that gave the ids their meaning: units of two
+    vocabularies are never the same units.
+    """
+
+    codes: Tensor
+    lengths: Tensor
+    sizes: tuple[int, ...]
+    rate: Fraction
+    vocab_id: str
+    layout: Layout = "frame"
+    durations: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Style:
+    """How something is said. `labels` holds one factor → value mapping per batch row (empty when unknown).
+
+    `vector` [B, D] is the same style in the embedding space `space_id`; spaces never mix. `source` says who decided.
+    """
+
+    labels: tuple[Mapping[str, str], ...] = ()
+    vector: Tensor | None = None
+    space_id: str | None = None
+    source: StyleSource = "default"
+
+
+@dataclass(frozen=True)
+class SpokenTurn:
+    """One exchange as the backbone wrote it: what was heard, what is answered, how it is said, and the units to speak."""
+
+    text: str
+    user_text: str | None = None
+    style: Style = field(default_factory=Style)
+    units: Units | None = None
+    raw: str = ""
+    parse_ok: bool = True
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a dialogue as data: any of text, audio path, image path, unit ids, style labels."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str | None = None
+    audio: str | None = None
+    image: str | None = None
+    units: tuple[int, ...] | None = None
+    style: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """A record of the corpus: its id, its messages in order, and the split it belongs to."""
+
+    id: str
+    messages: tuple[Message, ...]
+    split: str = "train"
+
+
+@dataclass(frozen=True)
+class Losses:
+    """A training objective: the differentiable `total` and detached `parts` for logging."""
+
+    total: Tensor
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
