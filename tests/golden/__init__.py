@@ -1,0 +1,1 @@
+"""Golden data: numbers computed once by the original systems, against which the components are held."""
