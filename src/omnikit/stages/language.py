@@ -1,0 +1,172 @@
+"""Stages `prealign`, `align` and `sft`: the language model learns captions, transcripts, texts to speak, and dialogues.
+
+They differ in their mixture of tasks and in which parts learn, at which rate (EMOVA, arXiv 2409.18042, section 3.4):
+captions for the projector; then image-text and speech-text pairs with text in the middle; then spoken dialogues.
+Letters: I images, N positions of an image, W backbone width, K codebooks, T units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from omnikit.data.language_batches import Ids, LanguageBatch, LanguageSample, UserInput
+from omnikit.errors import OmnikitError, unknown_name
+from omnikit.slots.backbone import Backbone, Segment
+from omnikit.slots.format import Format
+from omnikit.slots.projector import Projector
+from omnikit.slots.vision_encoder import VisionEncoder
+from omnikit.stages.base import Stage
+from omnikit.stages.optim import Optim
+from omnikit.types import Images, Losses, SpokenTurn, Style, Units
+
+
+class LanguageStage(Stage):
+    """Next-token cross-entropy of what the format makes of each sample, one padded batch for every task of a step.
+
+    Args:
+        rates: learning rate of the parts that learn (`vision_encoder`, `projector`, `backbone`); others are frozen.
+
+    Raises `UnknownName` for a part that does not exist, `OmnikitError` when none learns.
+    """
+
+    def __init__(
+        self,
+        vision_encoder: VisionEncoder,
+        projector: Projector,
+        backbone: Backbone,
+        format: Format,
+        optim: Optim,
+        rates: Mapping[str, float],
+    ) -> None:
+        super().__init__()
+        self.vision_encoder, self.projector, self.backbone, self.format = vision_encoder, projector, backbone, format
+        self.optim = optim
+        parts: dict[str, nn.Module] = {"vision_encoder": vision_encoder, "projector": projector, "backbone": backbone}
+        for name in rates:
+            if name not in parts:
+                raise unknown_name("part with a learning rate", name, parts)
+        self.rates = {name: float(rate) for name, rate in rates.items() if rate > 0}
+        if not self.rates:
+            raise OmnikitError(f"Nothing would learn: give a rate above 0 to any of {', '.join(parts)}.")
+        self.frozen = [part for name, part in parts.items() if name not in self.rates]
+        for part in self.frozen:
+            part.requires_grad_(False)
+        self._image_positions = 0
+
+    def train(self, mode: bool = True) -> LanguageStage:
+        """Training mode for the parts that learn; frozen ones stay as they are used."""
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
+
+    def training_step(self, batch: LanguageBatch, index: int) -> Tensor:
+        """One step on a mixture of tasks."""
+        return self.checked(self.losses(batch))
+
+    def validation_step(self, batch: LanguageBatch, index: int) -> None:
+        """Logs the loss of every task."""
+        losses = self.losses(batch)
+        parts = {f"valid_{name}": value for name, value in losses.parts.items()}
+        self.log_dict({"valid_loss": losses.total, **parts}, batch_size=len(batch.samples))
+
+    def losses(self, batch: LanguageBatch) -> Losses:
+        """Mean loss of all trained tokens of the batch; parts: the mean of each task."""
+        features = self.see(batch)
+        totals, counts, parts = [], [], {}
+        for task in dict.fromkeys(sample.task for sample in batch.samples):
+            samples = [sample for sample in batch.samples if sample.task == task]
+            sequences = [sequence_of(sample, features, self.format, self.backbone) for sample in samples]
+            losses = self.backbone.loss(sequences)
+            parts[task] = losses.total.detach()
+            totals.append(losses.total)
+            counts.append(losses.parts["tokens"].sum())
+        shares = torch.stack(counts) / torch.stack(counts).sum()
+        return Losses((torch.stack(totals) * shares).sum(), parts)
+
+    def see(self, batch: LanguageBatch) -> dict[str, Tensor]:
+        """Projected features [N, W] of every picture of the batch by its path."""
+        if not batch.paths:
+            return {}
+        with nullcontext() if "vision_encoder" in self.rates else torch.no_grad():
+            frames = self.vision_encoder.encode(Images(batch.pixels))
+        embeds = self.projector.project(frames)  # [I, N, W]
+        rows = zip(embeds.features, embeds.lengths.tolist(), strict=True)
+        return {path: row[:length] for path, (row, length) in zip(batch.paths, rows, strict=True)}
+
+    def count(self, sample: LanguageSample) -> int:
+        """Positions that a sample takes; nothing is read from disk."""
+        if sample.images and not self._image_positions:
+            self._image_positions = self._count_image_positions()
+        blank = torch.zeros(self._image_positions, self.backbone.width)
+        features = dict.fromkeys(sample.images, blank)
+        return self.backbone.count_tokens(sequence_of(sample, features, self.format, self.backbone))
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the pictures that the vision encoder takes."""
+        return self.vision_encoder.contract(**self.vision_encoder.parameters_given).needs["image"].size
+
+    @torch.no_grad()
+    def _count_image_positions(self) -> int:
+        pixels = torch.zeros(1, 3, self.image_size, self.image_size, device=self.vision_encoder.device)
+        return int(self.projector.project(self.vision_encoder.encode(Images(pixels))).lengths[0])
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with one group for each part that learns, all on the stage's schedule."""
+        groups = []
+        for name, rate in self.rates.items():
+            weights = [item for item in getattr(self, name).parameters() if item.requires_grad]
+            if weights:
+                groups.append({"params": weights, "lr": rate, "name": name})
+        optimizer, schedule = self.optim.build(groups)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _segments(user: UserInput, features: Mapping[str, Tensor]) -> Iterator[Segment]:
+    """Picture, speech and typed text of a user's input, in this order."""
+    if user.image is not None:
+        yield Segment(frames=features[user.image])
+    if user.units is not None:
+        yield Segment(units=user.units)
+    if user.text is not None:
+        yield Segment(text=user.text)
+
+
+def prompt_of(sample: LanguageSample, features: Mapping[str, Tensor], format: Format) -> list[Segment]:
+    """What the backbone reads of a sample; `features` [N, W] of its pictures by path."""
+    past = [(list(_segments(user, features)), SpokenTurn(text=reply)) for user, reply in sample.history]
+    return format.prompt(sample.task, list(_segments(sample.user, features)), past)
+
+
+def sequence_of(
+    sample: LanguageSample, features: Mapping[str, Tensor], format: Format, backbone: Backbone
+) -> list[Segment]:
+    """What the backbone reads and, as trained segments, learns to write of a sample."""
+    turn = SpokenTurn(
+        text=sample.text,
+        user_text=sample.heard,
+        style=Style(labels=(sample.style,), source="model") if sample.style else Style(),
+        units=None if sample.units is None else _units(sample.units, backbone),
+    )
+    return [*prompt_of(sample, features, format), *format.target(sample.task, turn, backbone)]
+
+
+def texts_of(samples: Iterable[LanguageSample], format: Format, backbone: Backbone) -> Iterator[str]:
+    """Every stretch of text that samples make the backbone read or write; what its text vocabulary should fit."""
+    blank = torch.zeros(0, backbone.width)
+    for sample in samples:
+        for segment in sequence_of(sample, dict.fromkeys(sample.images, blank), format, backbone):
+            if segment.text:
+                yield segment.text
+
+
+def _units(ids: Ids, backbone: Backbone) -> Units:
+    codes = torch.tensor(ids).unsqueeze(0)  # [K][T] → [1, K, T]
+    lengths = torch.tensor([codes.shape[-1]])
+    return Units(codes, lengths, backbone.codebooks, backbone.unit_rate, backbone.vocab_id, backbone.layout)

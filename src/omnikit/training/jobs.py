@@ -1,0 +1,16 @@
+"""Objectives by name: what a stage file's `objective` may say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from omnikit.training.job import Context, Job
+from omnikit.training.mind_jobs import language_job, vision_job
+from omnikit.training.speech_jobs import detokenizer_job, tokenizer_job
+
+JOBS: dict[str, Callable[[Context], Job]] = {
+    "tokenizer": tokenizer_job,
+    "detokenizer": detokenizer_job,
+    "vision": vision_job,
+    "language": language_job,
+}

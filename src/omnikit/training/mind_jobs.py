@@ -1,0 +1,113 @@
+"""Setting up the stages of the mind: `vision`, and `prealign`, `align` and `sft`, which share one objective."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+
+from omnikit.data.language_batches import LanguageBatches, language_samples
+from omnikit.data.scene_batches import SceneBatches
+from omnikit.slots.backbone import Backbone
+from omnikit.slots.base import Component
+from omnikit.slots.format import Format
+from omnikit.slots.projector import Projector
+from omnikit.slots.tokenizer import SpeechTokenizer
+from omnikit.slots.vision_encoder import VisionEncoder
+from omnikit.stages.language import LanguageStage
+from omnikit.stages.optim import Optim
+from omnikit.stages.vision import VisionStage
+from omnikit.training.extract import audio_of, extract_units
+from omnikit.training.job import Context, Job
+from omnikit.training.speech_jobs import records_of, round_to_half
+from omnikit.types import Units
+
+
+def vision_job(context: Context) -> Job:
+    """Dense labels on freshly drawn scenes."""
+    settings = context.settings
+    encoder = cast(VisionEncoder, context.parts["vision_encoder"])
+    train, valid = (
+        SceneBatches(batch_size=settings["batch_size"], num_batches=number, seed=seed, start=start, held_out=held_out)
+        for number, seed, start, held_out in (
+            (settings["optim"]["steps"], context.seed, context.start, False),
+            (settings["num_valid_batches"], context.seed + 1, 0, True),
+        )
+    )
+
+    def finish() -> dict[str, Component]:
+        round_to_half(encoder)
+        return {"vision_encoder": encoder}
+
+    return Job(VisionStage(encoder, Optim(**settings["optim"])), train, valid, finish)
+
+
+def language_job(context: Context) -> Job:
+    """Next-token training on the recipe's mixture; a new backbone first learns its text vocabulary from the corpus."""
+    settings = context.settings
+    backbone = cast(Backbone, context.parts["backbone"])
+    tokenizer = cast(SpeechTokenizer, context.parts["tokenizer"])
+    tasks = [task for task, weight in settings["mixture"].items() if weight > 0]
+    train, valid = (
+        records_of(context.corpus, *(f"{kind}.{split}" for kind in settings["kinds"])) for split in ("train", "valid")
+    )
+    store: Mapping[str, Any] = {}
+    if set(tasks) & {"asr", "tts", "dialogue"}:
+        store = extract_units(tokenizer, context.corpus, audio_of([*train, *valid]))
+    if "backbone" not in context.weights:
+        backbone.fit_text(texts_of(train), settings["text_vocab"])
+        backbone.init_unit_embeddings(unit_vectors(tokenizer), torch.Generator().manual_seed(context.seed))
+    module = LanguageStage(
+        cast(VisionEncoder, context.parts["vision_encoder"]),
+        cast(Projector, context.parts["projector"]),
+        backbone,
+        cast(Format, context.parts["format"]),
+        Optim(**settings["optim"]),
+        settings["rates"],
+    )
+    batches, check = (
+        LanguageBatches(
+            context.corpus,
+            language_samples(records, tasks, store, typed_share=settings["typed_share"]),
+            settings["mixture"],
+            module.count,
+            batch_tokens=settings["batch_tokens"],
+            image_size=module.image_size,
+            num_batches=number,
+            seed=context.seed,
+            start=start,
+        )
+        for records, number, start in (
+            (train, settings["optim"]["steps"], context.start),
+            (valid, settings["num_valid_batches"], 0),
+        )
+    )
+
+    def finish() -> dict[str, Component]:
+        parts = {slot: context.parts[slot] for slot in context.config["stage"]["trains"]}
+        for part in parts.values():
+            round_to_half(part)
+        return parts
+
+    return Job(module, batches, check, finish)
+
+
+def texts_of(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Every text of every message."""
+    for record in records:
+        for message in record["messages"]:
+            if "text" in message:
+                yield message["text"]
+
+
+def unit_vectors(tokenizer: SpeechTokenizer) -> torch.Tensor:
+    """The tokenizer's own vector of every unit [num_units, D], codebook after codebook."""
+    port = tokenizer.contract(**tokenizer.parameters_given).gives["units"]
+    vectors = []
+    for book, size in enumerate(port.codebooks):
+        codes = torch.zeros(1, len(port.codebooks), size, dtype=torch.long)  # [1, K, size]
+        codes[0, book] = torch.arange(size)
+        units = Units(codes, torch.tensor([size]), port.codebooks, port.rate, tokenizer.vocab_id, port.layout)
+        vectors.append(tokenizer.embed(units).features[0])
+    return torch.cat(vectors).detach()

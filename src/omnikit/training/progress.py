@@ -1,0 +1,61 @@
+"""Progress a person can read: one bar on a terminal, one plain line every half minute elsewhere; checkpoints by the clock."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning
+
+
+class Lines(lightning.Callback):
+    """Prints step, loss, rate and time left: at most one line in `every_s` seconds (a carriage-return line on a terminal)."""
+
+    def __init__(self, name: str, num_steps: int, start: int, every_s: float = 30.0) -> None:
+        self.name, self.num_steps, self.start = name, num_steps, start
+        self.live = sys.stderr.isatty()
+        self.every_s = 0.5 if self.live else every_s
+        self.began = self.last = time.time()
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Print when it is time."""
+        now, done = time.time(), batch_idx + 1
+        if now - self.last < self.every_s and done < self.num_steps:
+            return
+        self.last = now
+        rate = (done - self.start) / max(1e-9, now - self.began)
+        left = (self.num_steps - done) / max(1e-9, rate)
+        values = "  ".join(
+            f"{name} {float(value):.3f}"
+            for name, value in sorted(trainer.progress_bar_metrics.items())
+            if name != "v_num"
+        )
+        text = f"{self.name}  step {done}/{self.num_steps}  {values}  {rate:.2f} steps/s  {int(left // 60)}:{int(left % 60):02d} left"
+        print(
+            f"\r\x1b[K{text}" if self.live else text,
+            end="" if self.live and done < self.num_steps else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+class Saver(lightning.Callback):
+    """Saves Lightning's checkpoint for resuming every `minutes`, through a temporary file."""
+
+    def __init__(self, path: Path, minutes: float) -> None:
+        self.path, self.seconds, self.last = path, 60 * minutes, time.time()
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Save when it is time."""
+        if time.time() - self.last >= self.seconds:
+            self.save(trainer)
+
+    def save(self, trainer: Any) -> None:
+        """Save now."""
+        staging = self.path.with_suffix(".tmp")
+        trainer.save_checkpoint(staging)
+        os.replace(staging, self.path)
+        self.last = time.time()

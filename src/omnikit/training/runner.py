@@ -1,0 +1,187 @@
+"""One training run: negotiate, build what the stage needs, train with Lightning, write the trained parts.
+
+The same command again resumes an interrupted run from its last checkpoint and does nothing when the run is finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+from lightning.fabric.utilities.seed import seed_everything
+from torch.utils.data import DataLoader
+
+from omnikit.artefacts import fill, read_checkpoint, save_component
+from omnikit.data.corpus import read_summary
+from omnikit.errors import OmnikitError
+from omnikit.registry import resolve
+from omnikit.slots.base import Component
+from omnikit.training.choices import plan_of
+from omnikit.training.job import Context, Job
+from omnikit.training.jobs import JOBS
+from omnikit.training.progress import Lines, Saver
+from omnikit.training.records import Cost, Curves, start_record, write_json
+from omnikit.wiring import Plan
+
+NOT_RESULTS = ("out", "name", "trainer")
+
+
+def run_stage(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Train the stage that a resolved config names; returns its cost record.
+
+    Raises `OmnikitError` for anything that can be known to be wrong before training starts.
+    """
+    stage, out = config["stage"], Path(config["out"])
+    folder = out / stage["name"]
+    corpus = Path(config["data"]["path"])
+    summary = read_summary(corpus)
+    identity = {"sha256": summary.content_sha256, "seed": summary.seed, "hours": summary.hours}
+    key = _key(config, identity)
+    state = _state(folder, key, bool(config["overwrite"]))
+    if state.get("finished"):
+        print(f"{folder} is finished; its parts are in {folder / 'parts'}. Start over with overwrite=true.")
+        return json.loads((folder / "cost.json").read_text())
+
+    earlier = [out / name / "parts" for name in stage["after"]]
+    plan, weights = plan_of(config, earlier)
+    missing = [slot for slot in stage["requires"] if slot not in weights]
+    if missing:
+        raise OmnikitError(
+            f"Stage {stage['name']} needs a trained {' and '.join(missing)}.\n"
+            f"Train it first (stages before this one: {', '.join(stage['after'])}), or name weights: "
+            f"{missing[0]}.weights=PATH or weights=tiny."
+        )
+    seed_everything(int(config["seed"]), verbose=False)
+    parts = _build(plan, weights, stage)
+    if not state:
+        start_record(folder, config, {"path": str(corpus), **identity})
+    write_json(folder / "state.json", {"key": key, "finished": False})
+    checkpoint = folder / "last.ckpt"
+    start = int(read_checkpoint(checkpoint)["omnikit_step"]) if checkpoint.exists() else 0
+    context = Context(config, stage["settings"], plan, parts, weights, corpus, folder, int(config["seed"]), start)
+    job: Job = JOBS[stage["objective"]](context)
+    cost = _fit(job, context, checkpoint)
+    for slot, part in job.finish().items():
+        save_component(
+            part, folder / "parts" / slot, half=bool(stage["half"]), provenance={"stage": stage["name"], "key": key}
+        )
+        shutil.copytree(folder / "parts" / slot, out / "system" / slot, dirs_exist_ok=True)
+    _complete_system(out / "system", parts, plan)
+    write_json(folder / "state.json", {"key": key, "finished": True})
+    checkpoint.unlink(missing_ok=True)
+    return cost
+
+
+def _fit(job: Job, context: Context, checkpoint: Path) -> dict[str, Any]:
+    settings = context.config["trainer"]
+    cost = Cost(context.folder, job.module)
+    saver = Saver(checkpoint, settings["checkpoint_minutes"])
+    steps = len(job.train)  # type: ignore[arg-type]
+    callbacks = [
+        Curves(context.folder, settings["log_every"]),
+        cost,
+        saver,
+        _Step(),
+        Lines(context.config["stage"]["name"], steps, context.start),
+    ]
+    every = min(steps, settings["valid_every"])
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its banners and tips; errors still show
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = lightning.Trainer(
+            accelerator=settings["accelerator"],
+            devices=settings["devices"],
+            strategy=settings["strategy"],
+            precision=settings["precision"],
+            gradient_clip_val=None if not job.module.automatic_optimization else settings["gradient_clip"],
+            max_epochs=1,
+            val_check_interval=every if job.valid is not None else None,
+            limit_val_batches=1.0 if job.valid is not None else 0,
+            num_sanity_val_steps=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            callbacks=callbacks,
+        )
+        loaders = [
+            DataLoader(data, batch_size=None, num_workers=settings["num_workers"]) if data is not None else None
+            for data in (job.train, job.valid)
+        ]
+        trainer.fit(
+            job.module, loaders[0], loaders[1], ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
+        )
+    if trainer.interrupted:
+        saver.save(trainer)
+        raise KeyboardInterrupt
+    return cost.write()
+
+
+class _Step(lightning.Callback):
+    """Puts the number of batches done into the checkpoint, so that resuming asks for the next one."""
+
+    def on_save_checkpoint(self, trainer: Any, module: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint["omnikit_step"] = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+
+def _build(plan: Plan, weights: Mapping[str, Path], stage: Mapping[str, Any]) -> dict[str, Component]:
+    """The parts a stage uses: trained ones from their folders, new ones by the plan; nothing else is allocated."""
+    parts = {}
+    for slot in (
+        *stage["trains"],
+        *(item for item in (*stage["requires"], *stage["uses"]) if item not in stage["trains"]),
+    ):
+        if slot not in plan.nodes:
+            continue
+        parts[slot] = resolve(plan.nodes[slot].component)(**plan.parameters[slot])
+        if slot in weights:
+            fill(parts[slot], weights[slot])
+        parts[slot].requires_grad_(slot in stage["trains"])
+    return parts
+
+
+def _complete_system(folder: Path, parts: Mapping[str, Component], plan: Plan) -> None:
+    """Write the parts that have nothing to train, so that the folder of a finished run loads as a system."""
+    for slot, node in plan.nodes.items():
+        cls = resolve(node.component)
+        if (folder / slot).exists():
+            continue
+        part = parts.get(slot) or (
+            cls(**plan.parameters[slot]) if slot in ("format", "speech_encoder", "style") else None
+        )
+        if part is not None and not any(True for _ in part.parameters()):
+            save_component(part, folder / slot)
+    wires = {"wires": [str(link.wire) for link in plan.links]}
+    write_json(folder / "system.json", wires)
+
+
+def _key(config: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
+    """Hash of everything that can change the result."""
+    kept = {name: value for name, value in config.items() if name not in NOT_RESULTS}
+    kept["precision"] = config["trainer"]["precision"]
+    kept["data"] = {**config["data"], "path": None, "identity": identity}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _state(folder: Path, key: str, overwrite: bool) -> dict[str, Any]:
+    path = folder / "state.json"
+    if not path.exists():
+        return {}
+    state = json.loads(path.read_text())
+    if overwrite:
+        shutil.rmtree(folder)
+        return {}
+    if state["key"] != key:
+        raise OmnikitError(
+            f"{folder} holds a run of another configuration (or other data).\n"
+            "Give another folder (out=…), or start over in this one with overwrite=true."
+        )
+    return state
