@@ -1,0 +1,34 @@
+"""`omnikit reply --audio question.wav [--image scene.png] --out reply.wav`: one spoken answer."""
+
+from __future__ import annotations
+
+import argparse
+
+from omnikit.cli.speaking import add_speaking_arguments, finish, open_system, parse_style
+from omnikit.errors import OmnikitError
+
+HELP = """Answer a question about a picture, aloud. Prints the turn as JSON: what was heard, the answer, its style and who
+decided it, and the seconds spent in each part.
+
+  omnikit reply --image scene.png --audio question.wav --out reply.wav
+  omnikit reply --image scene.png --text "what color is the star?" --out reply.wav --style emotion=happy
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("--image", help="a picture")
+    parser.add_argument("--audio", help="the spoken question")
+    parser.add_argument("--text", help="the written question, instead of --audio")
+    add_speaking_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Answer and write the sound."""
+    style = parse_style(args.style)
+    if (args.audio is None) == (args.text is None):
+        raise OmnikitError("Give the question either as --audio FILE or as --text 'words'.")
+    system = open_system(args)
+    return finish(
+        system.reply(image=args.image, audio=args.audio, text=args.text, style=style, seed=args.seed), args.out
+    )

@@ -1,0 +1,211 @@
+"""Sound and pictures in and out of files: bad input is refused with a clear MediaError, all sound leaves by one door.
+
+Letters: B batch (always 1 here), S samples, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from PIL import Image, ImageOps
+
+from omnikit.errors import MediaError
+from omnikit.types import Audio, Images
+
+MAX_AUDIO_S = 60.0
+SILENCE_PEAK = 1e-4
+MIN_IMAGE_SIDE = 8
+MAX_IMAGE_PIXELS = 50_000_000
+AUDIO_COMMENT = "synthetic speech made by omnikit"
+_FORMATS = {".wav": "WAV", ".flac": "FLAC"}
+
+
+def _existing(path: str | os.PathLike[str], kind: str) -> Path:
+    file = Path(path)
+    if not file.exists():
+        raise MediaError(f"The {kind} file {file} does not exist.")
+    if not file.is_file():
+        raise MediaError(f"{file} is no {kind} file (a folder or a device).")
+    if file.stat().st_size == 0:
+        raise MediaError(f"The {kind} file {file} is empty (0 bytes).")
+    return file
+
+
+def check_wave(wave: np.ndarray, name: str = "the wave") -> None:
+    """Raise MediaError when `wave` [S] is empty, not finite or silent (peak below 1e-4)."""
+    if wave.size == 0:
+        raise MediaError(f"There is no sound in {name}: it has no samples.")
+    if not np.isfinite(wave).all():
+        raise MediaError(f"There are {int((~np.isfinite(wave)).sum())} samples that are NaN or infinite in {name}.")
+    peak = float(np.abs(wave).max())
+    if peak < SILENCE_PEAK:
+        raise MediaError(
+            f"There is only silence in {name}: its peak is {peak:.1e}, at least {SILENCE_PEAK:.0e} is needed."
+        )
+
+
+def audio_duration(path: str | os.PathLike[str]) -> tuple[float, int]:
+    """(seconds, sample rate in Hz) from the header of an audio file; raises MediaError."""
+    file = _existing(path, "audio")
+    try:
+        info = soundfile.info(file)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise MediaError(
+            f"The audio file {file} cannot be read: {error}\nGive a WAV, FLAC, OGG or MP3 file."
+        ) from error
+    return info.frames / info.samplerate, info.samplerate
+
+
+def read_audio(path: str | os.PathLike[str], max_s: float = MAX_AUDIO_S) -> tuple[np.ndarray, int]:
+    """Mono float32 wave [S] and its sample rate in Hz; channels are averaged.
+
+    Raises MediaError for a file that is missing, empty, broken, silent, not finite, or longer than `max_s` seconds
+    (found from the header, before anything is decoded).
+    """
+    seconds, sample_rate = audio_duration(path)
+    if seconds > max_s:
+        raise MediaError(
+            f"The audio file {path} lasts {seconds:.1f} s, at most {max_s:g} s are accepted.\n"
+            "Cut it into pieces, or raise max_s."
+        )
+    try:
+        channels, _ = soundfile.read(path, dtype="float32", always_2d=True)  # [S, C]
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise MediaError(f"The audio file {path} is broken: {error}") from error
+    wave = np.ascontiguousarray(channels.mean(axis=1, dtype=np.float32))  # [S]
+    check_wave(wave, str(path))
+    return wave, sample_rate
+
+
+def load_audio(path: str | os.PathLike[str], sample_rate: int, max_s: float = MAX_AUDIO_S) -> Audio:
+    """One file as Audio: wave [1, S] at `sample_rate` Hz (resampled by soxr when the file has another rate).
+
+    Raises MediaError as `read_audio` does.
+    """
+    import torch
+
+    wave, rate = read_audio(path, max_s)
+    if rate != sample_rate:
+        wave = soxr.resample(wave, rate, sample_rate).astype(np.float32)
+        check_wave(wave, f"{path} after resampling")
+    batch = torch.from_numpy(wave)[None]  # [1, S]
+    return Audio(batch, torch.tensor([wave.size]), sample_rate)
+
+
+def resample(audio: Audio, sample_rate: int) -> Audio:
+    """The same sound at `sample_rate` Hz (soxr, high quality); unchanged when the rate is that already."""
+    if audio.sample_rate == sample_rate:
+        return audio
+    import torch
+
+    rows = [
+        soxr.resample(row[: int(length)].cpu().numpy(), audio.sample_rate, sample_rate)
+        for row, length in zip(audio.wave, audio.lengths, strict=True)
+    ]
+    lengths = torch.tensor([len(row) for row in rows])
+    wave = torch.zeros(len(rows), int(lengths.max()))
+    for target, row in zip(wave, rows, strict=True):
+        target[: len(row)] = torch.from_numpy(row.astype(np.float32))
+    return Audio(wave, lengths, sample_rate)
+
+
+def write_audio(path: str | os.PathLike[str], wave: np.ndarray, sample_rate: int, comment: str = AUDIO_COMMENT) -> Path:
+    """The one door by which sound leaves: 16-bit mono WAV or FLAC by the ending of `path`, marked with `comment`.
+
+    The wave [S] is clipped to [-1, 1]; the file appears whole or not at all. Raises MediaError for a wave that is
+    empty, not finite or not [S], and for any other ending.
+    """
+    file = Path(path)
+    kind = _FORMATS.get(file.suffix.lower())
+    if kind is None:
+        raise MediaError(f"Cannot write '{file.name}': the ending must be one of {', '.join(_FORMATS)}.")
+    samples = np.asarray(wave, dtype=np.float32)
+    if samples.ndim != 1 or samples.size == 0:
+        raise MediaError(f"Cannot write a wave of shape {list(samples.shape)}: one channel [S] with S > 0 is needed.")
+    if not np.isfinite(samples).all():
+        raise MediaError(f"Cannot write {file}: the wave holds NaN or infinite samples.")
+    levels = np.rint(np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    with soundfile.SoundFile(part, "w", sample_rate, 1, subtype="PCM_16", format=kind) as sink:
+        sink.comment = comment
+        sink.write(levels)
+    part.replace(file)
+    return file
+
+
+def write_image(path: str | os.PathLike[str], pixels: np.ndarray) -> Path:
+    """A picture uint8 [H, W, 3] as PNG; the file appears whole or not at all."""
+    file = Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    Image.fromarray(pixels).save(part, format="PNG")
+    part.replace(file)
+    return file
+
+
+def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_IMAGE_PIXELS) -> Image.Image:
+    """A picture file as an RGB image of PIL: turned as its EXIF says, alpha laid over white, 16 bits scaled to 8.
+
+    Raises MediaError for a file that is missing, empty, broken, smaller than 8 x 8, or of more than `max_pixels`
+    pixels (known from the header, before anything is decoded).
+    """
+    file = _existing(path, "image")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(file)
+    except Image.DecompressionBombError as error:
+        raise MediaError(f"The image {file} is too large: {error}") from error
+    except Exception as error:  # PIL's plugins raise errors of many classes on broken headers
+        raise MediaError(
+            f"The image file {file} cannot be read: {error}\nGive a PNG, JPEG, WebP or BMP file."
+        ) from error
+    with image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise MediaError(
+                f"The image {file} has {width} x {height} pixels, at most {max_pixels} in all are accepted."
+            )
+        if min(width, height) < MIN_IMAGE_SIDE:
+            raise MediaError(
+                f"The image {file} is {width} x {height} pixels, both sides need at least {MIN_IMAGE_SIDE}."
+            )
+        try:
+            image.load()
+            return _as_rgb(ImageOps.exif_transpose(image))
+        except Exception as error:  # as above, on broken pixel data
+            raise MediaError(f"The image file {file} is broken: {error}") from error
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        values = np.asarray(image, dtype=np.float64)
+        top = 65535.0 if values.max() > 255 else 255.0
+        image = Image.fromarray(np.clip(values / top * 255.0, 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def load_image(path: str | os.PathLike[str], size: int, max_pixels: int = MAX_IMAGE_PIXELS) -> Images:
+    """One picture as Images: pixels [1, 3, size, size] float32 in [0, 1], resized bicubically, aspect not kept.
+
+    Raises MediaError as `read_image` does, and when `size` is below 1.
+    """
+    import torch
+
+    if size < 1:
+        raise MediaError(f"Cannot resize an image to {size} x {size} pixels: the size must be at least 1.")
+    image = read_image(path, max_pixels)
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BICUBIC)
+    pixels = np.array(image, dtype=np.float32) / 255.0  # [H, W, 3]
+    return Images(torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous())  # [1, 3, H, W]
