@@ -1,0 +1,131 @@
+"""How a backbone cuts text into tokens: a byte-level BPE of its own, or the tokenizer that a published model brings.
+
+Both encode every string without loss of bytes. Controls (`slots.backbone.CONTROLS`) are ids beside the text, so nothing
+that a user types becomes one.
+Ref: Sennrich et al. 2016 (BPE, arXiv 1508.07909), on bytes as in Radford et al. 2019 (GPT-2).
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omnikit.errors import OmnikitError
+from omnikit.slots.backbone import CONTROLS
+
+NUM_BYTES = 256
+
+
+class TextTokenizer(ABC):
+    """Text ↔ ids. `size` ids in all, controls included; `controls` says which ids a control is written as."""
+
+    size: int
+    controls: Mapping[str, tuple[int, ...]]
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Ids of plain text; marks inside it are text like any other."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids; controls spell nothing, bytes that are no UTF-8 become U+FFFD."""
+
+
+class ByteBPE(TextTokenizer):
+    """A byte-level BPE that is wholly given by its `merges` ("a b", in order of priority); none is plain bytes.
+
+    Ids: 256 bytes, one for every new piece of the merges, then the controls. Raises `OmnikitError` for a merge whose
+    parts no earlier merge made.
+    """
+
+    def __init__(self, merges: Sequence[str] = ()) -> None:
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+        vocabulary = {piece: index for index, piece in enumerate(_alphabet())}
+        pairs = []
+        for merge in merges:
+            parts = tuple(merge.split(" "))
+            if len(parts) != 2 or any(part not in vocabulary for part in parts):
+                raise OmnikitError(f"'{merge}' is no merge of a byte-level BPE: write two known pieces and a space.")
+            vocabulary.setdefault("".join(parts), len(vocabulary))
+            pairs.append(parts)
+        self._tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
+        self._tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        self._tokenizer.decoder = decoders.ByteLevel()
+        self._num_text = len(vocabulary)
+        self.controls = {name: (self._num_text + index,) for index, name in enumerate(CONTROLS)}
+        self.size = self._num_text + len(CONTROLS)
+
+    def encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._tokenizer.decode([index for index in ids if index < self._num_text])
+
+
+def train_text_tokenizer(texts: Iterable[str], vocab_size: int) -> list[str]:
+    """Merges of a byte-level BPE with at most `vocab_size` pieces (bytes included), learnt from `texts`."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    if vocab_size < NUM_BYTES:
+        raise OmnikitError(f"a byte-level vocabulary has at least {NUM_BYTES} pieces; {vocab_size} were asked for.")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=_alphabet(), show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    return [" ".join(pair) for pair in json.loads(tokenizer.to_str())["model"]["merges"]]
+
+
+def _alphabet() -> list[str]:
+    from tokenizers import pre_tokenizers
+
+    return sorted(pre_tokenizers.ByteLevel.alphabet())
+
+
+class PublishedTokenizer(TextTokenizer):
+    """The tokenizer of a published model. Turns are written as its chat template does; other controls are new ids."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        controls = _chat_controls(tokenizer)
+        size = len(tokenizer)
+        for name in CONTROLS:
+            if name not in controls:
+                controls[name] = (size,)
+                size += 1
+        self.controls = controls
+        self.size = size
+
+    def encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        known = [index for index in ids if index < len(self._tokenizer)]
+        return self._tokenizer.decode(known, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer's own files."""
+        self._tokenizer.save_pretrained(folder)
+
+
+def _chat_controls(tokenizer: Any) -> dict[str, tuple[int, ...]]:
+    """`start`, `user`, `reply` and `end` as the model's chat template writes them; `end` alone where it has none."""
+    if not tokenizer.chat_template:
+        return {"end": (tokenizer.eos_token_id,)} if tokenizer.eos_token_id is not None else {}
+    marks = ("omnikit-one", "omnikit-two", "omnikit-three")
+    roles = ("user", "assistant", "user")
+    turns = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
+    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    opening, rest = text.split(marks[0])
+    reply, rest = rest.split(marks[1])
+    between = rest.split(marks[2])[0]
+    end = tokenizer.encode(between, add_special_tokens=False)[0]
+    user = between.removeprefix(tokenizer.convert_ids_to_tokens(end))
+    while not opening.endswith(user):  # a first turn may lack the white space before later ones
+        user = user[1:]
+    pieces = {"start": opening.removesuffix(user), "user": user, "reply": reply}
+    controls = {name: tuple(tokenizer.encode(piece, add_special_tokens=False)) for name, piece in pieces.items()}
+    return {**controls, "end": (end,)}
