@@ -1,0 +1,180 @@
+"""What judging gives: figures with their intervals and targets, and the table that shows them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from omnikit.metrics.rates import Rate, ratio, share
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a figure should be: at most, or at least, `limit` (in the figure's own unit)."""
+
+    limit: float
+    at_least: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` reaches the target; NaN never does."""
+        return value >= self.limit if self.at_least else value <= self.limit
+
+    def __str__(self) -> str:
+        return f"{'≥' if self.at_least else '≤'} {self.limit:g}"
+
+
+def at_most(limit: float) -> Target:
+    """A target from above."""
+    return Target(limit)
+
+
+def at_least(limit: float) -> Target:
+    """A target from below."""
+    return Target(limit, at_least=True)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number of a `part`: `value` with its 95 % interval `low`–`high` (NaN: none), in `unit`, and `how`.
+
+    `group` is empty for the figures of the table; `emotion=sad` and the like name parts of the same items.
+    """
+
+    part: str
+    name: str
+    value: float
+    low: float
+    high: float
+    num_items: int
+    how: str
+    unit: str = "%"
+    target: Target | None = None
+    group: str = ""
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the value reaches its target; None without one."""
+        return None if self.target is None else self.target.holds(self.value)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figure as JSON-ready data; NaN becomes null."""
+        return {
+            "part": self.part,
+            "name": self.name,
+            "group": self.group,
+            "value": _number(self.value),
+            "low": _number(self.low),
+            "high": _number(self.high),
+            "unit": self.unit,
+            "num_items": self.num_items,
+            "target": None if self.target is None else str(self.target),
+            "reached": self.reached,
+            "how": self.how,
+        }
+
+
+def percent(part: str, name: str, rate: Rate, how: str, target: Target | None = None, group: str = "") -> Figure:
+    """A rate as a figure in percent."""
+    value, low, high = (100 * number for number in (rate.value, rate.low, rate.high))
+    return Figure(part, name, value, low, high, rate.num_items, how, "%", target, group)
+
+
+def mean(
+    part: str, name: str, values: Sequence[float], how: str, unit: str, target: Target | None = None, group: str = ""
+) -> Figure:
+    """The mean of one value an utterance, with a bootstrap interval."""
+    rate = ratio(values, [1.0] * len(values))
+    return Figure(part, name, rate.value, rate.low, rate.high, rate.num_items, how, unit, target, group)
+
+
+def with_groups(
+    figure_of: Callable[[Sequence[int]], Figure], labels: Sequence[Mapping[str, str]], factors: Iterable[str]
+) -> list[Figure]:
+    """The figure over all items, then over the items of every value of `factors`; those have no target.
+
+    `figure_of` takes item indices; `labels` holds one mapping an item.
+    """
+    figures = [figure_of(range(len(labels)))]
+    for factor in factors:
+        for value in sorted({own[factor] for own in labels if factor in own}):
+            members = [index for index, own in enumerate(labels) if own.get(factor) == value]
+            figures.append(replace(figure_of(members), target=None, group=f"{factor}={value}"))
+    return figures
+
+
+@dataclass(frozen=True)
+class Check:
+    """A yes-or-no question to every item: the attribute that answers it, and what its share is called and should be."""
+
+    attribute: str
+    name: str
+    how: str
+    target: Target | None = None
+
+
+def shares(
+    part: str,
+    items: Sequence[Any],
+    labels: Sequence[Mapping[str, str]],
+    checks: Iterable[Check],
+    factors: Iterable[str],
+) -> list[Figure]:
+    """The share of `items` that pass each check, over all of them and by the values of `factors`."""
+    factors = tuple(factors)
+    figures = []
+    for check in checks:
+        hits = [bool(getattr(item, check.attribute)) for item in items]
+
+        def figure(indices: Sequence[int], check: Check = check, hits: Sequence[bool] = hits) -> Figure:
+            return percent(part, check.name, share(pick(hits, indices)), check.how, check.target)
+
+        figures += with_groups(figure, labels, factors)
+    return figures
+
+
+def pick(values: Sequence[Any] | np.ndarray, indices: Sequence[int]) -> list[Any]:
+    """The values at `indices`."""
+    return [values[index] for index in indices]
+
+
+def markdown(figures: Sequence[Figure]) -> str:
+    """The table of all figures without a group, as Markdown."""
+    rows = [
+        "| part | figure | measured [95 % interval] | n | target | reached | how |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    part = ""
+    for figure in figures:
+        if figure.group:
+            continue
+        shown = "" if figure.part == part else figure.part
+        part = figure.part
+        mark = {None: "", True: "yes", False: "**no**"}[figure.reached]
+        target = "" if figure.target is None else f"{figure.target}{_unit(figure.unit)}"
+        rows.append(
+            f"| {shown} | {figure.name} | {_measured(figure)} | {figure.num_items} | {target} | {mark} | {figure.how} |"
+        )
+    return "\n".join(rows)
+
+
+def _measured(figure: Figure) -> str:
+    if math.isnan(figure.value):
+        return "not measurable"
+    interval = "" if math.isnan(figure.low) else f" [{_digits(figure.low)}, {_digits(figure.high)}]"
+    return f"{_digits(figure.value)}{_unit(figure.unit)}{interval}"
+
+
+def _unit(unit: str) -> str:
+    return f" {unit}" if unit else ""
+
+
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 4)

@@ -1,0 +1,148 @@
+"""Judging the language part by itself: words heard, written questions about pictures, units written for texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omnikit.evaluation.figures import Check, Figure, at_least, at_most, percent, pick, shares
+from omnikit.evaluation.material import (
+    Record,
+    chosen,
+    phones_of,
+    read_phones,
+    speech_segment,
+    spoken,
+    units_of,
+    waves_of,
+    write,
+)
+from omnikit.metrics.rates import Rate, error_rate, words
+from omnikit.slots.backbone import Segment
+from omnikit.system import System
+from omnikit.types import SpokenTurn, Units
+
+PART = "language"
+STYLE_FACTORS = ("emotion", "speed", "pitch")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One answer against its record: exact words, the short answer named, all style labels right, well-formed."""
+
+    exact: bool
+    names_value: bool
+    style: bool
+    valid: bool
+
+
+def judge_language(system: System, corpus: Path, num_items: int, seed: int) -> list[Figure]:
+    """Recognition, written picture questions, and text → units."""
+    return [
+        *recognition_figures(system, corpus, num_items, seed),
+        *question_figures(system, corpus, num_items, seed),
+        *speaking_figures(system, corpus, num_items, seed),
+    ]
+
+
+def recognition_figures(system: System, corpus: Path, num_items: int, seed: int) -> list[Figure]:
+    """Word error rates of what is heard in spoken texts and spoken questions."""
+    figures = []
+    for name, what in (("speech.test", "any text"), ("dialogue.test", "questions")):
+        messages = [record["messages"][0] for record in chosen(corpus, name, num_items, seed)]
+        units = units_of(system, waves_of(system, corpus, [message["audio"] for message in messages]))
+        heard = transcripts(system, units)
+        rate = error_rate([words(message["text"]) for message in messages], [words(text) for text in heard])
+        how = f"{name}: recording → units → text"
+        figures.append(percent(PART, f"word error rate, {what}", rate, how, at_most(10.0)))
+    return figures
+
+
+def transcripts(system: System, units: Sequence[Units]) -> list[str]:
+    """The texts that the backbone hears in rows of units."""
+    return [turn.text for turn in write(system, "asr", [[speech_segment(row)] for row in units])]
+
+
+def judged(turn: SpokenTurn, record: Record) -> Judged:
+    """Hold an answer against the first exchange of its record."""
+    answer, scene = record["messages"][1], record["scene"]["turns"][0]
+    said = words(turn.text)
+    labels: Mapping[str, str] = turn.style.labels[0] if turn.style.labels else {}
+    return Judged(
+        exact=said == words(answer["text"]),
+        names_value=_names(said, scene["kind"], scene["value"]),
+        style=all(labels.get(factor) == answer["style"][factor] for factor in STYLE_FACTORS),
+        valid=turn.parse_ok,
+    )
+
+
+def _names(said: Sequence[str], kind: str, value: str) -> bool:
+    """Whether an answer names the right short answer, whatever else it says."""
+    number = {"0": "no", "1": "one", "2": "two", "3": "three", "4": "four"}
+    if kind == "exists":
+        return bool(said) and said[0] == value
+    if value == "same":
+        return "same" in said or "both" in said or " as big as " in " ".join(said)
+    wanted = words(number.get(value, value))
+    if kind == "bigger":  # the winner is named before "than the …", or after it where the answer turns round
+        text = f" {' '.join(said)} "
+        return f" the {value} is " in text.split(" than the ")[0] + " " or text.endswith(f" is the {value} ")
+    return any(list(said[start : start + len(wanted)]) == wanted for start in range(len(said)))
+
+
+def question_figures(system: System, corpus: Path, num_items: int, seed: int) -> list[Figure]:
+    """Written questions about pictures: exact answers, named values, style labels, well-formed answers."""
+    figures = []
+    for name, pictures in (("vqa.test", ""), ("vqa.test_scene", ", unseen color-shape pairs")):
+        records = chosen(corpus, name, num_items, seed)
+        turns = write(system, "dialogue", [_written_question(system, corpus, record) for record in records])
+        answers = [judged(turn, record) for turn, record in zip(turns, records, strict=True)]
+        kinds = [{"kind": record["scene"]["turns"][0]["kind"]} for record in records]
+        wording = "written question and picture; the words of the record's answer"
+        checks = [
+            Check("exact", f"answers right{pictures}", f"{name}: {wording}", at_least(90.0)),
+            Check("names_value", f"short answer named{pictures}", f"{name}: the right color, place, number … is in it"),
+            Check(
+                "style", f"style labels right{pictures}", f"{name}: emotion, speed and pitch all right", at_least(95.0)
+            ),
+            Check("valid", f"replies well-formed{pictures}", f"{name}: the reply format parses whole", at_least(100.0)),
+        ]
+        figures += shares(PART, answers, kinds, checks, ("kind",))
+    return figures
+
+
+def _written_question(system: System, corpus: Path, record: Record) -> list[Segment]:
+    message = record["messages"][0]
+    return [Segment(frames=system.see(corpus / message["image"]["path"])), Segment(text=message["text"])]
+
+
+def speaking_figures(system: System, corpus: Path, num_items: int, seed: int) -> list[Figure]:
+    """Units written for texts: read back as words, and spoken by the neutral voice, as phones."""
+    messages = [record["messages"][0] for record in chosen(corpus, "voice.test", num_items, seed)]
+    made = [turn.units for turn in write(system, "tts", [[Segment(text=message["text"])] for message in messages])]
+    told = [index for index, units in enumerate(made) if units is not None]
+    heard = dict(zip(told, transcripts(system, pick(made, told)), strict=True)) if told else {}
+    read_back = [words(heard.get(index, "")) for index in range(len(made))]
+    rate = error_rate([words(message["text"]) for message in messages], read_back)
+    how = "voice.test: text → units → text, by the same model; no units count as no words"
+    figures = [percent(PART, "text to units, word error read back", rate, how, at_most(20.0))]
+    if "detokenizer" not in system.parts:
+        return figures
+    canonical = units_of(system, waves_of(system, corpus, [message["audio"] for message in messages]))
+    labels = [phones_of(message["audio"]) for message in messages]
+    how = "→ units → neutral voice → phones"
+    by_voice = _phone_error_by_voice(system, made, labels, seed)
+    figures.append(percent(PART, "text to speech, phone error", by_voice, f"voice.test: text {how}"))
+    by_voice = _phone_error_by_voice(system, canonical, labels, seed)
+    figures.append(
+        percent(PART, "recording to speech, phone error", by_voice, f"voice.test: canonical recording {how}")
+    )
+    return figures
+
+
+def _phone_error_by_voice(system: System, rows: Sequence[Units | None], labels: Sequence[list[int]], seed: int) -> Rate:
+    """Phone errors of `rows` spoken neutrally; a row without units counts as nothing said."""
+    waves = {index: spoken(system, units, {}, seed) for index, units in enumerate(rows) if units is not None}
+    read = dict(zip(waves, read_phones(system, list(waves.values())), strict=True)) if waves else {}
+    return error_rate(labels, [read.get(index, []) for index in range(len(rows))])

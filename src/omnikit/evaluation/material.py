@@ -1,0 +1,134 @@
+"""What is judged, and how it passes through a system: chosen records, sound in batches, prompts in batches.
+
+Letters: B batch, S samples, K codebooks, T units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from omnikit.data.media import load_audio, resample
+from omnikit.data.phones import PHONE_INDEX
+from omnikit.data.records import read_records
+from omnikit.data.speech_batches import pad_audio
+from omnikit.metrics.rates import edit_distance
+from omnikit.slots.backbone import Segment
+from omnikit.system import MAX_NEW_TOKENS, System
+from omnikit.types import SpokenTurn, Units
+
+BATCH_S = 60.0
+BATCH_TOKENS = 4096
+Record = Mapping[str, Any]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def chosen(corpus: Path, name: str, num_items: int, seed: int) -> list[Record]:
+    """At most `num_items` records of the file `name` (e.g. `speech.test`), drawn by `seed`, in file order."""
+    records: list[Record] = list(read_records(corpus / f"{name}.jsonl"))
+    if len(records) <= num_items:
+        return records
+    picks = np.random.default_rng([seed, *name.encode()]).choice(len(records), size=num_items, replace=False)
+    return [records[index] for index in sorted(picks)]
+
+
+def in_batches(
+    items: Sequence[Item], size: Callable[[Item], float], limit: float, run: Callable[[list[Item]], Sequence[Result]]
+) -> list[Result]:
+    """`run` over all items, in batches of similar size with a padded size within `limit`; results in item order."""
+    sizes = [size(item) for item in items]
+    order = sorted(range(len(items)), key=lambda index: sizes[index])
+    results: dict[int, Result] = {}
+    batch: list[int] = []
+    for position, index in enumerate(order):
+        batch.append(index)
+        last = position + 1 == len(order)
+        if last or (len(batch) + 1) * sizes[order[position + 1]] > limit:
+            results.update(zip(batch, run([items[i] for i in batch]), strict=True))
+            batch = []
+    return [results[index] for index in range(len(items))]
+
+
+def ear_rate(system: System) -> int:
+    """The sample rate that the system's tokenizer hears at, in Hz."""
+    tokenizer = system.part("tokenizer")
+    return int(tokenizer.contract(**tokenizer.parameters_given).needs["audio"].sample_rate)
+
+
+def waves_of(system: System, corpus: Path, audios: Sequence[Record]) -> list[np.ndarray]:
+    """The waves [S] of audio entries, at the tokenizer's rate."""
+    rate = ear_rate(system)
+    return [load_audio(corpus / audio["path"], rate).wave[0].numpy() for audio in audios]
+
+
+def phones_of(audio: Record) -> list[int]:
+    """The phone labels of an audio entry as indices."""
+    return [PHONE_INDEX[symbol] for symbol, _, _ in audio["phones"]]
+
+
+@torch.no_grad()
+def read_phones(system: System, waves: Sequence[np.ndarray]) -> list[list[int]]:
+    """The phones that the tokenizer's diagnostic head reads from each wave."""
+    tokenizer, rate = system.part("tokenizer"), ear_rate(system)
+
+    def run(rows: list[np.ndarray]) -> list[list[int]]:
+        return tokenizer.read_phones(pad_audio(rows, rate))
+
+    return in_batches(waves, lambda wave: len(wave) / rate, BATCH_S, run)
+
+
+@torch.no_grad()
+def units_of(system: System, waves: Sequence[np.ndarray]) -> list[Units]:
+    """The units of each wave, one row each."""
+    tokenizer, rate = system.part("tokenizer"), ear_rate(system)
+
+    def run(rows: list[np.ndarray]) -> list[Units]:
+        return rows_of(tokenizer.encode(pad_audio(rows, rate)))
+
+    return in_batches(waves, lambda wave: len(wave) / rate, BATCH_S, run)
+
+
+def rows_of(units: Units) -> list[Units]:
+    """A batch of units as single rows without padding."""
+    rows = []
+    for row, length in enumerate(units.lengths.tolist()):
+        durations = None if units.durations is None else units.durations[row : row + 1, :length]
+        codes = units.codes[row : row + 1, :, :length]  # [1, K, T]
+        rows.append(replace(units, codes=codes, lengths=units.lengths[row : row + 1], durations=durations))
+    return rows
+
+
+def speech_segment(units: Units) -> Segment:
+    """One row of units as something to be heard."""
+    return Segment(units=tuple(tuple(row) for row in units.codes[0].tolist()))
+
+
+def spoken(system: System, units: Units, labels: Mapping[str, str], seed: int) -> np.ndarray:
+    """The wave [S] of `units` in the style `labels`, at the tokenizer's rate."""
+    audio = resample(system.speak(units, labels, seed=seed), ear_rate(system))
+    return audio.wave[0, : int(audio.lengths[0])].cpu().numpy()
+
+
+@torch.no_grad()
+def write(system: System, task: str, users: Sequence[Sequence[Segment]], seed: int = 0) -> list[SpokenTurn]:
+    """The system's greedy answers to what users show, say or type, in batches of similar length."""
+    backbone, form = system.part("backbone"), system.part("format")
+    prompts = [form.prompt(task, list(user)) for user in users]
+
+    def run(batch: list[list[Segment]]) -> list[SpokenTurn]:
+        generator = torch.Generator().manual_seed(seed)
+        written = backbone.generate(batch, generator=generator, max_new_tokens=MAX_NEW_TOKENS, temperature=0.0)
+        return [form.parse(task, answer.text, backbone) for answer in written]
+
+    return in_batches(prompts, backbone.count_tokens, BATCH_TOKENS, run)
+
+
+def same_words(reference: Sequence[str], hypothesis: Sequence[str]) -> bool:
+    """Whether two word sequences differ in at most a tenth of the reference's words; nothing said never counts."""
+    return bool(reference) and edit_distance(reference, hypothesis) <= 0.1 * len(reference)
