@@ -1,7 +1,7 @@
 """Trained components on disk: a folder with `component.json` (what it is) and `model.safetensors` (its weights).
 
-A system is a folder with one such folder a slot and `system.json`. Nothing here executes what it reads: the id in a card is
-looked up in the registry, parameters are plain data, weights are tensors.
+A system is a folder with one such folder a slot and `system.json`. Nothing here executes what it reads: the id in a
+card is looked up in the registry, parameters are plain data, weights are tensors.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def fill(component: Component, folder: Path) -> None:
     path = folder / WEIGHTS
     try:
         with safe_open(path, framework="pt") as file:
-            stored = {name: file.get_tensor(name) for name in file.keys()}
+            stored = {name: file.get_tensor(name) for name in sorted(file.keys())}
     except FileNotFoundError as error:
         raise WeightsError(f"{folder} holds no weights: {WEIGHTS} is missing.") from error
     except (SafetensorError, OSError) as error:
@@ -140,7 +140,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load(reference: str) -> Any:
-    """Load a system or a component: `tiny`, `runs/x/parts`, `tiny#tokenizer`, `path#slot`, `tokenizer/spiral_fsq.tiny`."""
+    """Load a system or a part of one: `tiny`, `runs/x/system`, `tiny#tokenizer`, `tokenizer/spiral_fsq.tiny`.
+
+    Raises `UnknownName` for a tag or slot that does not exist, `WeightsError` for a folder that cannot be used.
+    """
     root, _, slot = reference.partition("#")
     if slot:
         if slot not in SLOTS:

@@ -1,6 +1,6 @@
 """What a component needs and what it gives, stated before any weight exists.
 
-A contract is computed from constructor parameters alone. A parameter whose default is `DERIVED` is not chosen by anyone:
+A contract is computed from constructor parameters alone. A parameter whose default is `DERIVED` is chosen by nobody:
 the wire that ends in a port carrying it says what it is. A port field is a plain value ("exactly this"), `None`
 ("anything"), `OneOf` ("any of these") or `Free` ("whatever the other end says; it becomes my parameter").
 """
@@ -63,7 +63,7 @@ class ImagePort(Port):
 
 @dataclass(frozen=True)
 class FramesPort(Port):
-    """Continuous features of width `dim`; `rate` in Hz, or `length` positions where there is no clock (image patches)."""
+    """Features of width `dim`; `rate` in Hz, or `length` positions where there is no clock (image patches)."""
 
     dim: Any = None
     rate: Any = None
@@ -72,7 +72,7 @@ class FramesPort(Port):
 
 @dataclass(frozen=True)
 class UnitsPort(Port):
-    """Discrete speech: `codebooks` sizes, frame `rate` in Hz, `layout` frame/reduced, `vocab_id` of the ids' meaning."""
+    """Discrete speech: `codebooks` sizes, frame `rate` in Hz, `layout` frame/reduced, `vocab_id` of the meaning."""
 
     codebooks: Any = None
     rate: Any = None

@@ -73,8 +73,8 @@ def entries() -> dict[str, Entry]:
 def register(component_id: str, cls: type | None = None) -> Any:
     """Register a class under `slot/name` for this process; works as a decorator too.
 
-    Installed distributions use an entry point of group `omnikit.components` instead. Registering the same class twice is
-    harmless; another class under a taken id is an error that names both.
+    Installed distributions use an entry point of group `omnikit.components` instead. Registering the same class twice
+    is harmless; another class under a taken id is an error that names both.
     """
     if cls is None:
         return lambda decorated: register(component_id, decorated)

@@ -69,7 +69,7 @@ class System(nn.Module):
     def assemble(
         cls, components: Mapping[str, str | Node], *, system: str = "emova", weights: Mapping[str, Path] | None = None
     ) -> System:
-        """Negotiate and build: slot → component id (or `Node` with parameters); `weights` maps slots to trained folders.
+        """Negotiate and build: slot → component id or `Node`; `weights` maps slots to trained folders.
 
         Raises `ContractError` before any weight is allocated when two parts do not fit.
         """

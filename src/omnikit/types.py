@@ -1,4 +1,4 @@
-"""What crosses a wall between components: small frozen records whose tensors always travel with their lengths and rates.
+"""What crosses a wall between components: small frozen records whose tensors travel with their lengths and rates.
 
 Letters: B batch, S samples, T time steps, K codebooks, D width, H image height, W image width.
 This file names torch only in annotations, so that `import omnikit` stays light.
@@ -41,7 +41,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Frames:
-    """Continuous features: `features` [B, T, D], `lengths` [B]; `rate` in Hz (exact), None when not in time (image patches)."""
+    """Continuous features: `features` [B, T, D], `lengths` [B]; exact `rate` in Hz, None when not in time (patches)."""
 
     features: Tensor
     lengths: Tensor
@@ -81,7 +81,7 @@ class Style:
 
 @dataclass(frozen=True)
 class SpokenTurn:
-    """One exchange as the backbone wrote it: what was heard, what is answered, how it is said, and the units to speak."""
+    """One exchange as the backbone wrote it: what was heard, the answer, how it is said, and the units to speak."""
 
     text: str
     user_text: str | None = None

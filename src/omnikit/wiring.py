@@ -1,7 +1,7 @@
 """Negotiation: from components and wires to a plan in which every dependent number is known and explained.
 
-Nothing here allocates a weight. `negotiate` computes each contract, lets facts flow along the wires until nothing changes,
-and either returns a `Plan` or raises one `ContractError` that names both ends, both values and what would fit.
+Nothing here allocates a weight. `negotiate` computes each contract, lets facts flow along the wires until nothing
+changes, and either returns a `Plan` or raises one `ContractError` that names both ends, both values and what would fit.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Plan:
 def negotiate(nodes: Mapping[str, Node], wires: Sequence[Wire]) -> Plan:
     """Derive every dependent parameter of a system, or say in at most eight lines why its parts do not fit.
 
-    Raises `ContractError` for a misfit or a number that nobody says, `UnknownName` for unknown components or parameters.
+    Raises `ContractError` for a misfit or a number nobody says, `UnknownName` for unknown components or parameters.
     """
     live = [wire for wire in wires if wire.source in nodes and wire.target in nodes]
     chosen = {
@@ -180,7 +180,7 @@ def _link(
 
 
 def _misfit(given: Port, needed: Port) -> str | None:
-    """Name of the first fact on which two ports disagree ("kind" when they carry different things), None if they fit."""
+    """Name of the first fact on which two ports disagree ("kind": they carry different things), None if they fit."""
     if type(given) is not type(needed):
         return "kind"
     wanted = dict(needed.facts())
@@ -247,7 +247,7 @@ def _parameter_fixes(
     wires: Sequence[Wire],
     ports: tuple[Port, Port],
 ) -> Iterator[str]:
-    """Changes of one parameter, of either end or of a component behind it, after which the wire fits: found by trying."""
+    """Changes of one parameter, of either end or of a part behind it, after which the wire fits: found by trying."""
     values = [value for port in ports for _, value in port.facts() if isinstance(value, int | str)]
     for slot in dict.fromkeys((wire.target, wire.source, *nodes)):
         hints = typing.get_type_hints(resolve(nodes[slot].component).__init__)

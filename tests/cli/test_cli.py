@@ -29,7 +29,9 @@ def test_ls(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_ls_imports_nothing_heavy() -> None:
-    code = "import sys; from omnikit.cli import main; main(['ls']); print('torch' in sys.modules, 'hydra' in sys.modules)"
+    code = (
+        "import sys; from omnikit.cli import main; main(['ls']); print('torch' in sys.modules, 'hydra' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False False"
 

@@ -104,7 +104,7 @@ def variant(name: str) -> dict[str, Any]:
 
 def tokenizer(**changes: Any) -> SpiralFSQ:
     torch.manual_seed(3)
-    made = SpiralFSQ(**{**SMALL, **changes})
+    made = SpiralFSQ(**{**SMALL, "reduced": False, **changes})
     torch.nn.init.normal_(made.pre_quant.weight, std=1.0)  # many different units
     return made
 
@@ -150,7 +150,7 @@ def test_contract_follows_the_parameters() -> None:
     assert contract.gives == {
         "units": UnitsPort(codebooks=(200,), rate=Fraction(25), layout="reduced", vocab_id="mine")
     }
-    default = UnitsPort(codebooks=(4096,), rate=Fraction(25), layout="frame", vocab_id="untrained")
+    default = UnitsPort(codebooks=(4096,), rate=Fraction(25), layout="reduced", vocab_id="untrained")
     assert SpiralFSQ.contract().gives["units"] == default
     assert not contract.causal and contract.lookahead_ms is None
 

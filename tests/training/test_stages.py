@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from training.conftest import SMALL, STAGES
 
 import omnikit
 from omnikit.cli import main
 from omnikit.system import System
-from training.conftest import SMALL, STAGES
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +39,10 @@ def test_every_run_leaves_its_record(run_folder: Path) -> None:
 
 
 def test_names_of_meaning_follow_the_weights(run_folder: Path) -> None:
-    cards = {slot: json.loads((run_folder / "system" / slot / "component.json").read_text()) for slot in ("tokenizer", "detokenizer", "backbone", "style")}
+    cards = {
+        slot: json.loads((run_folder / "system" / slot / "component.json").read_text())
+        for slot in ("tokenizer", "detokenizer", "backbone", "style")
+    }
     name = cards["tokenizer"]["parameters"]["vocab_id"]
     assert name.startswith("tokenizer-")
     assert cards["detokenizer"]["parameters"]["vocab_id"] == cards["backbone"]["parameters"]["vocab_id"] == name
@@ -68,20 +71,26 @@ def test_the_system_hears_sees_and_answers_whatever_it_has_learnt(run_folder: Pa
     assert spoken[0].abs().max() > 0
 
 
-def test_a_finished_stage_is_not_done_again(run_folder: Path, small_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_stage_is_not_done_again(
+    run_folder: Path, small_corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = (run_folder / "vision" / "curves.csv").read_bytes()
     assert main(["train", *SMALL, "stage=vision", f"data.path={small_corpus}", f"out={run_folder}"]) == 0
     assert "is finished" in capsys.readouterr().out
     assert (run_folder / "vision" / "curves.csv").read_bytes() == before
 
 
-def test_another_configuration_in_the_same_place_is_refused(run_folder: Path, small_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_configuration_in_the_same_place_is_refused(
+    run_folder: Path, small_corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["train", *SMALL, "stage=vision", f"data.path={small_corpus}", f"out={run_folder}", "seed=1"]
     assert main(words) == 2
     assert "overwrite=true" in capsys.readouterr().err
 
 
-def test_a_stage_without_what_it_needs_says_what_to_train(small_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stage_without_what_it_needs_says_what_to_train(
+    small_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["train", *SMALL, "stage=detokenizer", f"data.path={small_corpus}", f"out={tmp_path}"]) == 2
     told = capsys.readouterr().err
     assert "needs a trained tokenizer" in told and "tokenizer.weights=" in told
@@ -103,10 +112,19 @@ class _Stop(Exception):
     pass
 
 
-def test_an_interrupted_run_resumes_to_the_same_weights(run_folder: Path, small_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_resumes_to_the_same_weights(
+    run_folder: Path, small_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from omnikit.training import progress
 
-    words = ["train", *SMALL, "stage=tokenizer", f"data.path={small_corpus}", f"out={tmp_path}", "trainer.checkpoint_minutes=0"]
+    words = [
+        "train",
+        *SMALL,
+        "stage=tokenizer",
+        f"data.path={small_corpus}",
+        f"out={tmp_path}",
+        "trainer.checkpoint_minutes=0",
+    ]
     save = progress.Saver.save
 
     def save_once_then_die(self: progress.Saver, trainer: object) -> None:
@@ -119,8 +137,6 @@ def test_an_interrupted_run_resumes_to_the_same_weights(run_folder: Path, small_
     monkeypatch.setattr(progress.Saver, "save", save)
     assert (tmp_path / "tokenizer" / "last.ckpt").exists()
     assert main(words) == 0
-    whole, resumed = (
-        omnikit.load(f"{folder / 'system'}#tokenizer").state_dict() for folder in (run_folder, tmp_path)
-    )
+    whole, resumed = (omnikit.load(f"{folder / 'system'}#tokenizer").state_dict() for folder in (run_folder, tmp_path))
     for name, value in whole.items():
         torch.testing.assert_close(resumed[name], value, rtol=1e-3, atol=1e-5, msg=name)

@@ -23,7 +23,7 @@ class _Remembering(ABCMeta):
 
 
 class Component(nn.Module, metaclass=_Remembering):
-    """Base of every component. Constructor parameters are plain data (numbers, strings, booleans, lists) given by name."""
+    """Base of every component. Constructor parameters are plain data, given by name."""
 
     parameters_given: dict[str, Any]
 

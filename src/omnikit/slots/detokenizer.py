@@ -16,7 +16,7 @@ from omnikit.types import Audio, Losses, Style, Units
 class VoiceBatch:
     """What a detokenizer learns from: units and the sound they should become.
 
-    `units` [B, K, T]; `durations` [B, T] output frames per unit where they are known (None: the model aligns by itself);
+    `units` [B, K, T]; `durations` [B, T] output frames per unit where known (None: the model aligns by itself);
     `audio` the target at the detokenizer's rate.
     """
 
@@ -35,7 +35,7 @@ class VoiceOutput:
 
 
 class Detokenizer(Component):
-    """A unit-to-speech model. Its contract needs ports `units` and `style` (or ignores style) and gives port `audio`."""
+    """A unit-to-speech model. Its contract needs ports `units` and `style` (or ignores it) and gives port `audio`."""
 
     sample_rate: int
     vocab_id: str
@@ -47,7 +47,7 @@ class Detokenizer(Component):
 
     @abstractmethod
     def style_vectors(self, audio: Audio) -> Tensor | None:
-        """Reference embeddings [B, D] of recordings in the space that `decode` accepts; None where it takes no vector."""
+        """Reference embeddings [B, D] of recordings in the space of `decode`; None where it takes no vector."""
 
     @abstractmethod
     def training_forward(self, batch: VoiceBatch, generator: torch.Generator) -> VoiceOutput:
@@ -55,4 +55,4 @@ class Detokenizer(Component):
 
     @abstractmethod
     def make_discriminator(self) -> nn.Module | None:
-        """The adversary for training: a module that maps [B, 1, S] to (scores, feature maps); None where there is none."""
+        """The adversary for training: maps [B, 1, S] to (scores, feature maps); None where there is none."""

@@ -71,7 +71,7 @@ class SpiralFSQ(SpeechTokenizer):
         dropout: float = 0.1,
         layer_drop: float = 0.1,
         auxiliary_ctc: float = 0.0,
-        reduced: bool = False,
+        reduced: bool = True,
         vocab_id: str = UNTRAINED,
     ) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class SpiralFSQ(SpeechTokenizer):
     def contract(
         cls,
         levels: Sequence[int] = (8, 8, 8, 8),
-        reduced: bool = False,
+        reduced: bool = True,
         vocab_id: str = UNTRAINED,
         **_: Any,
     ) -> Contract:

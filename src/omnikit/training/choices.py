@@ -24,7 +24,7 @@ def slot_nodes(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def weight_folders(config: Mapping[str, Any], earlier: Sequence[Path] = ()) -> dict[str, Path]:
-    """Where each slot's trained weights are: its own `weights`, else the latest of `earlier` folders, else the root `weights`.
+    """Where each slot's trained weights are: its own `weights`, else the latest `earlier` folder, else root `weights`.
 
     Slots without trained weights are left out.
     """

@@ -19,7 +19,7 @@ from omnikit.slots.tokenizer import SpeechTokenizer
 def extract_units(
     tokenizer: SpeechTokenizer, corpus: Path, audio: Mapping[str, float], *, batch_s: float = 60.0
 ) -> UnitStore:
-    """The unit store of `tokenizer` holding every path of `audio` (path → duration in s); what is there is not redone."""
+    """The unit store of `tokenizer` holding every path of `audio` (path → duration in s); nothing is done twice."""
     store = UnitStore(corpus, tokenizer.vocab_id)
     todo = sorted(store.missing(list(audio)), key=lambda path: (audio[path], path))
     if not todo:

@@ -34,7 +34,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Job:
-    """What the runner trains: the Lightning module, its batches, and `finish`, which returns the parts to save by slot."""
+    """What the runner trains: the Lightning module, its batches, and `finish`, which returns parts to save by slot."""
 
     module: lightning.LightningModule
     train: Dataset[Any]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
+from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -15,7 +16,7 @@ from omnikit.slots.format import Format
 from omnikit.slots.projector import Projector
 from omnikit.slots.tokenizer import SpeechTokenizer
 from omnikit.slots.vision_encoder import VisionEncoder
-from omnikit.stages.language import LanguageStage
+from omnikit.stages.language import LanguageStage, texts_of
 from omnikit.stages.optim import Optim
 from omnikit.stages.vision import VisionStage
 from omnikit.training.extract import audio_of, extract_units
@@ -55,21 +56,25 @@ def language_job(context: Context) -> Job:
     store: Mapping[str, Any] = {}
     if set(tasks) & {"asr", "tts", "dialogue"}:
         store = extract_units(tokenizer, context.corpus, audio_of([*train, *valid]))
+    form = cast(Format, context.parts["format"])
+    samples, checks = (
+        language_samples(records, tasks, store, typed_share=settings["typed_share"]) for records in (train, valid)
+    )
     if "backbone" not in context.weights:
-        backbone.fit_text(texts_of(train), settings["text_vocab"])
+        backbone.fit_text(texts_of(chain.from_iterable(samples.values()), form, backbone), settings["text_vocab"])
         backbone.init_unit_embeddings(unit_vectors(tokenizer), torch.Generator().manual_seed(context.seed))
     module = LanguageStage(
         cast(VisionEncoder, context.parts["vision_encoder"]),
         cast(Projector, context.parts["projector"]),
         backbone,
-        cast(Format, context.parts["format"]),
+        form,
         Optim(**settings["optim"]),
         settings["rates"],
     )
     batches, check = (
         LanguageBatches(
             context.corpus,
-            language_samples(records, tasks, store, typed_share=settings["typed_share"]),
+            chosen,
             settings["mixture"],
             module.count,
             batch_tokens=settings["batch_tokens"],
@@ -78,9 +83,9 @@ def language_job(context: Context) -> Job:
             seed=context.seed,
             start=start,
         )
-        for records, number, start in (
-            (train, settings["optim"]["steps"], context.start),
-            (valid, settings["num_valid_batches"], 0),
+        for chosen, number, start in (
+            (samples, settings["optim"]["steps"], context.start),
+            (checks, settings["num_valid_batches"], 0),
         )
     )
 
@@ -91,14 +96,6 @@ def language_job(context: Context) -> Job:
         return parts
 
     return Job(module, batches, check, finish)
-
-
-def texts_of(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Every text of every message."""
-    for record in records:
-        for message in record["messages"]:
-            if "text" in message:
-                yield message["text"]
 
 
 def unit_vectors(tokenizer: SpeechTokenizer) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Progress a person can read: one bar on a terminal, one plain line every half minute elsewhere; checkpoints by the clock."""
+"""Progress a person can read: a live line on a terminal, a plain one every half minute elsewhere; timed checkpoints."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from typing import Any
 import lightning
 
 
+def _clock(seconds: float) -> str:
+    return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
+
+
 class Lines(lightning.Callback):
-    """Prints step, loss, rate and time left: at most one line in `every_s` seconds (a carriage-return line on a terminal)."""
+    """Prints step, loss, rate and time left, at most once in `every_s` seconds (on a terminal one line, kept live)."""
 
     def __init__(self, name: str, num_steps: int, start: int, every_s: float = 30.0) -> None:
         self.name, self.num_steps, self.start = name, num_steps, start
@@ -33,7 +37,7 @@ class Lines(lightning.Callback):
             for name, value in sorted(trainer.progress_bar_metrics.items())
             if name != "v_num"
         )
-        text = f"{self.name}  step {done}/{self.num_steps}  {values}  {rate:.2f} steps/s  {int(left // 60)}:{int(left % 60):02d} left"
+        text = f"{self.name}  step {done}/{self.num_steps}  {values}  {rate:.2f} steps/s  {_clock(left)} left"
         print(
             f"\r\x1b[K{text}" if self.live else text,
             end="" if self.live and done < self.num_steps else "\n",

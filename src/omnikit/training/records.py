@@ -69,24 +69,23 @@ class Curves(lightning.Callback):
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Write the values of this step."""
         if (batch_idx + 1) % self.every == 0:
-            self._write(batch_idx + 1, trainer.logged_metrics)
+            learnt = {name: value for name, value in trainer.logged_metrics.items() if not name.startswith("valid")}
+            self._write(batch_idx + 1, learnt)
 
     def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
         """Write validation values."""
         if not trainer.sanity_checking:
-            self._write(
-                trainer.fit_loop.epoch_loop.batch_progress.current.ready, trainer.callback_metrics, only="valid"
-            )
+            judged = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("valid")}
+            self._write(trainer.fit_loop.epoch_loop.batch_progress.current.ready, judged)
 
-    def _write(self, step: int, values: Mapping[str, Any], only: str = "") -> None:
+    def _write(self, step: int, values: Mapping[str, Any]) -> None:
         new = not self.path.exists()
         with self.path.open("a", newline="") as file:
             writer = csv.writer(file)
             if new:
                 writer.writerow(["step", "seconds", "name", "value"])
             for name, value in values.items():
-                if name.startswith(only):
-                    writer.writerow([step, f"{time.time() - self.started:.1f}", name, f"{float(value):.6g}"])
+                writer.writerow([step, f"{time.time() - self.started:.1f}", name, f"{float(value):.6g}"])
 
 
 class Cost(lightning.Callback):

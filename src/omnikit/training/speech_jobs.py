@@ -60,7 +60,7 @@ def tokenizer_job(context: Context) -> Job:
 
 
 def detokenizer_job(context: Context) -> Job:
-    """Adversarial training on canonical units → styled speech; afterwards the style table is fitted to its own space."""
+    """Adversarial training on canonical units → styled speech; afterwards the style table is fitted to its space."""
     settings = context.settings
     detokenizer = cast(Detokenizer, context.parts["detokenizer"])
     style = cast(StyleModule, context.parts["style"])
