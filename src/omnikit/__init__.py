@@ -11,12 +11,10 @@ from omnikit.registry import available, create, describe, register
 from omnikit.types import Audio, Dialogue, Frames, Images, Message, SpokenTurn, Style, Units
 
 if TYPE_CHECKING:
-    from omnikit.artefacts import load
-    from omnikit.system import System
+    from omnikit.system import System, load
 
 _torch_stack.install()
 
-__version__ = "0.1.0"
 __all__ = [
     "DERIVED",
     "Audio",
@@ -41,13 +39,17 @@ __all__ = [
     "load",
     "register",
 ]
-_LAZY = {"System": "omnikit.system", "load": "omnikit.artefacts"}
+_LAZY = ("System", "load")
 
 
 def __getattr__(name: str) -> Any:
-    """Names that need torch are imported on first use."""
+    """What needs torch, or a look into the installed metadata, is found on first use."""
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("omnikit-core")
     if name not in _LAZY:
         raise AttributeError(f"module 'omnikit' has no attribute '{name}'")
-    import importlib
+    from omnikit import system
 
-    return getattr(importlib.import_module(_LAZY[name]), name)
+    return getattr(system, name)

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from fractions import Fraction
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-import omnikit
 from omnikit.contracts import bind_parameters
-from omnikit.errors import UnknownName, WeightsError, unknown_name
-from omnikit.registry import SLOTS, id_of, resolve
+from omnikit.errors import WeightsError, unknown_name
+from omnikit.registry import id_of, resolve
 from omnikit.slots.base import Component
 
 CARD = "component.json"
@@ -63,7 +62,7 @@ def save_component(
             component.save_extra(staging)
         digest = hashlib.sha256((staging / WEIGHTS).read_bytes()).hexdigest()
         card = {
-            "omnikit": omnikit.__version__,
+            "omnikit": metadata.version("omnikit-core"),
             "id": id_of(type(component)),
             "parameters": _plain(component.parameters_given),
             "sha256": digest,
@@ -131,39 +130,17 @@ def fill(component: Component, folder: Path) -> None:
     if problems:
         more = f" … and {len(problems) - 4} more" if len(problems) > 4 else ""
         raise WeightsError(f"{path} does not fit {type(component).__name__}:\n  " + "\n  ".join(problems[:4]) + more)
-    component.load_state_dict({name: stored[name].to(own[name].dtype) for name in own})
+    try:
+        component.load_state_dict({name: stored[name].to(own[name].dtype) for name in own})
+    except RuntimeError as error:  # a module knows more of its tensors than their shapes
+        raise WeightsError(
+            f"{path} does not fit {type(component).__name__}: {str(error).splitlines()[-1].strip()}"
+        ) from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """A training checkpoint for resuming, read as data only (never executing what it holds)."""
     return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def load(reference: str) -> Any:
-    """Load a system or a part of one: `tiny`, `runs/x/system`, `tiny#tokenizer`, `tokenizer/spiral_fsq.tiny`.
-
-    Raises `UnknownName` for a tag or slot that does not exist, `WeightsError` for a folder that cannot be used.
-    """
-    root, _, slot = reference.partition("#")
-    if slot:
-        if slot not in SLOTS:
-            raise unknown_name("slot", slot, SLOTS)
-        return load_component(locate(root) / slot)
-    head, dot, tag = reference.partition(".")
-    if dot and "/" in head and head.split("/")[0] in SLOTS and not Path(reference).exists():
-        folder = weights_root(tag) / head.split("/")[0]
-        card = read_card(folder)
-        if card["id"] != head:
-            raise UnknownName(
-                f"No weights '{tag}' of {head}: the {tag} system has {card['id']}. Try load('{card['id']}.{tag}')."
-            )
-        return load_component(folder)
-    folder = locate(root)
-    if (folder / CARD).is_file():
-        return load_component(folder)
-    from omnikit.system import System
-
-    return System.load(folder)
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,19 @@ import torch
 import yaml
 from torch import nn
 
-import omnikit
-from omnikit.artefacts import CARD, fill, load_component, locate, read_card, save_component, trained_parameters
+from omnikit.artefacts import (
+    CARD,
+    fill,
+    load_component,
+    locate,
+    read_card,
+    save_component,
+    trained_parameters,
+    weights_root,
+)
 from omnikit.data.media import load_audio, load_image, resample
-from omnikit.errors import OmnikitError, WeightsError, unknown_name
-from omnikit.registry import resolve
+from omnikit.errors import OmnikitError, UnknownName, WeightsError, unknown_name
+from omnikit.registry import SLOTS, resolve
 from omnikit.slots.backbone import Segment
 from omnikit.slots.base import Component
 from omnikit.types import Audio, Images, SpokenTurn, Style, Units
@@ -107,7 +115,7 @@ class System(nn.Module):
         root = Path(folder)
         for slot, part in self.parts.items():
             save_component(part, root / slot, half=half)
-        wires = {"omnikit": omnikit.__version__, "wires": [str(link.wire) for link in self.plan.links]}
+        wires = {"omnikit": metadata.version("omnikit-core"), "wires": [str(link.wire) for link in self.plan.links]}
         (root / "system.json").write_text(json.dumps(wires, indent=1) + "\n")
 
     def part(self, slot: str) -> Any:
@@ -213,6 +221,31 @@ class System(nn.Module):
         clock.lap("speak")
         shown = style if style.labels else Style(labels=(labels,), source=source)
         return Reply(replace(turn, style=shown), audio, clock.laps)
+
+
+def load(reference: str) -> Any:
+    """Load a system or a part of one: `tiny`, `runs/x/system`, `tiny#tokenizer`, `tokenizer/spiral_fsq.tiny`.
+
+    Raises `UnknownName` for a tag or slot that does not exist, `WeightsError` for a folder that cannot be used.
+    """
+    root, _, slot = reference.partition("#")
+    if slot:
+        if slot not in SLOTS:
+            raise unknown_name("slot", slot, SLOTS)
+        return load_component(locate(root) / slot)
+    head, dot, tag = reference.partition(".")
+    if dot and "/" in head and head.split("/")[0] in SLOTS and not Path(reference).exists():
+        folder = weights_root(tag) / head.split("/")[0]
+        card = read_card(folder)
+        if card["id"] != head:
+            raise UnknownName(
+                f"No weights '{tag}' of {head}: the {tag} system has {card['id']}. Try load('{card['id']}.{tag}')."
+            )
+        return load_component(folder)
+    folder = locate(root)
+    if (folder / CARD).is_file():
+        return load_component(folder)
+    return System.load(folder)
 
 
 def _ids(units: Units) -> tuple[tuple[int, ...], ...]:

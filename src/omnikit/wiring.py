@@ -235,7 +235,7 @@ def _fits(
         _, contracts, _ = _settle(nodes, wires, chosen)
         given = contracts[wire.source].gives[wire.source_port]
         needed = contracts[wire.target].needs[wire.target_port]
-    except (OmnikitError, TypeError, ValueError, AttributeError, KeyError):
+    except Exception:  # a tried value may be anything, and a contract may answer nonsense with any error
         return False
     return _misfit(given, needed) is None
 

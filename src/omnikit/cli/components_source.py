@@ -16,7 +16,7 @@ from omnikit.registry import SLOTS, available, resolve
 
 
 def component_node(component_id: str) -> dict[str, Any]:
-    """The config node of a plain component: its id, where to load weights from, and every parameter with its default."""
+    """The config node of a plain component: its id, whose weights to take, and every parameter with its default."""
     cls = resolve(component_id)
     defaults = bind_parameters(component_id, cls, {})
     parameters = {name: _plain(defaults.get(name, "???")) for name in signature_of(cls)}

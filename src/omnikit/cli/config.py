@@ -66,7 +66,7 @@ def sweep(name: str, overrides: Sequence[str]) -> list[dict[str, Any]]:
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
     try:
-        return OverridesParser.create().parse_overrides(list(overrides))
+        return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(overrides))
     except HydraException as error:
         first = str(error).splitlines()[0]
         raise OmnikitError(
@@ -78,12 +78,7 @@ def _values(override: Override) -> list[str]:
     """Every plain override that a sweep override stands for."""
     if not override.is_sweep_override():
         return [str(override.input_line)]
-    key = override.get_key_element()
-    if override.is_discrete_sweep() or override.is_range_sweep():
-        return [f"{key}={value}" for value in override.sweep_string_iterator()]
-    loader = GlobalHydra.instance().config_loader()
-    names = override.value().filter(loader.get_group_options(override.key_or_group))
-    return [f"{key}={name}" for name in names]
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
 
 
 def _is_group(override: Override) -> bool:

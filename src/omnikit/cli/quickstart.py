@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from omnikit.serving.show import Show
     from omnikit.system import System
 
-HELP = """Make a small fresh piece of corpus, let the tiny system answer spoken questions about pictures aloud, speak one
-reply in every emotion, swap the style and the tokenizer, and write it all into one HTML file that needs nothing beside it.
-No network is used.
+HELP = """Make a small fresh piece of corpus, let the tiny system answer spoken questions about pictures aloud,
+speak one reply in every emotion, swap the style and the tokenizer, and write it all into one HTML file that needs
+nothing beside it. No network is used.
 
   omnikit quickstart
   omnikit quickstart --out demo.html --seed 3
@@ -105,15 +105,20 @@ def run(args: argparse.Namespace) -> int:
         raise OmnikitError(f"--seed {args.seed}: give 0 or more.")
     from omnikit.cli.config import compose_config
 
-    chosen = [f"weights='{args.system}'", f"seed={args.seed}", *args.overrides]
+    quoted = args.system.replace("'", r"\'")
+    chosen = [f"weights='{quoted}'", f"seed={args.seed}", *args.overrides]
     config, swapped = compose_config("quickstart", chosen), compose_config("quickstart", [*chosen, SWAP])
-    steps = Steps()
+    import torch
+
+    steps, threads = Steps(), torch.get_num_threads()
+    torch.set_num_threads(1)  # parts this small gain nothing from more, and lose much where cores are shared
     with tempfile.TemporaryDirectory(prefix="omnikit-quickstart-") as folder:
         show = demonstrate(config, swapped, Path(folder), steps, live=not args.skip_live)
         with steps.step():
             from omnikit.report.page import write_page
 
             size = write_page(out, show)
+    torch.set_num_threads(threads)
     for item in show.figures:
         print(f"{item.name:<46} {item.value:<34} {item.aim}")
     print(f"{out}: {size / 1e6:.1f} MB; open it in a browser")
@@ -146,7 +151,10 @@ def demonstrate(
         system = _build(config)
     with steps.step() as progress:
         espeak, answers = Espeak(), []
+        asking = time.perf_counter()
         for record in piece.questions:
+            if len(answers) >= config["num_shown"] and time.perf_counter() - asking > config["asking_s"]:
+                break
             answers.append(demo.answer(system, demo.Asked.from_record(folder, record), espeak, seed))
             progress(len(answers), len(piece.questions))
         reading = read_all(system.part("tokenizer"), folder, piece.utterances)
@@ -174,7 +182,11 @@ def demonstrate(
         spoken_text=text,
         style_off=style_off,
         live=trained,
-        figures=(read, *demo.figures_of_answers(answers), *demo.figures_of_takes(takes, wanted)),
+        figures=(
+            read,
+            *demo.figures_of_answers(answers, reading.phone_error),
+            *demo.figures_of_takes(takes, wanted, reading.phone_error),
+        ),
     )
 
 
@@ -205,7 +217,9 @@ def _about(config: Mapping[str, Any], system: System, seconds: float) -> dict[st
         "Command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "When": time.strftime("%Y-%m-%d %H:%M %Z"),
         "Took": f"{seconds:.0f} s ({time.process_time():.0f} s of processor time), without a network",
-        "Machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, torch on {torch.get_num_threads()}",
+        "Machine": (
+            f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, torch on {torch.get_num_threads()}"
+        ),
         "System": f"{config['weights']}: {sizes / 1e6:.1f} M parameters in {len(system.parts)} parts",
         "Seed": str(config["seed"]),
         "Versions": (

@@ -7,8 +7,8 @@ import argparse
 from omnikit.cli.speaking import add_speaking_arguments, finish, open_system, parse_style
 from omnikit.errors import OmnikitError
 
-HELP = """Answer a question about a picture, aloud. Prints the turn as JSON: what was heard, the answer, its style and who
-decided it, and the seconds spent in each part.
+HELP = """Answer a question about a picture, aloud. Prints the turn as JSON: what was heard, the answer, its style and
+who decided it, and the seconds spent in each part.
 
   omnikit reply --image scene.png --audio question.wav --out reply.wav
   omnikit reply --image scene.png --text "what color is the star?" --out reply.wav --style emotion=happy

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,15 @@ class FSQ(nn.Module):
         basis = [math.prod(self.levels[:index]) for index in range(len(self.levels))]
         self.register_buffer("_levels_np", torch.tensor(self.levels, dtype=torch.float32))
         self.register_buffer("_basis", torch.tensor(basis, dtype=torch.float32))
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: Any, strict: bool, *rest: list[str]
+    ) -> None:
+        """Refuse weights of a quantiser with other levels, whose tensors have the same shapes."""
+        stored = state_dict.get(f"{prefix}_levels_np")
+        if stored is not None and [int(level) for level in stored] != list(self.levels):
+            rest[-1].append(f"its levels are {[int(level) for level in stored]}, expected {list(self.levels)}")
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, *rest)
 
     def bound(self, z: Tensor) -> Tensor:
         """Squash z [..., d] so that rounding gives exactly `levels` values a dimension (float32)."""

@@ -26,7 +26,7 @@ def slot_nodes(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def weight_folders(config: Mapping[str, Any], earlier: Sequence[Path] = ()) -> dict[str, Path]:
     """Where each slot's trained weights are: its own `weights`, else the latest `earlier` folder, else root `weights`.
 
-    Slots without trained weights are left out.
+    Slots without trained weights are left out, also those where the folders hold another component than the one chosen.
     """
     found: dict[str, Path] = {}
     for slot, node in slot_nodes(config).items():
@@ -36,7 +36,7 @@ def weight_folders(config: Mapping[str, Any], earlier: Sequence[Path] = ()) -> d
             read_card(found[slot])
             continue
         roots = [*reversed(earlier), *([locate(str(config["weights"]))] if config.get("weights") else [])]
-        folder = next((root / slot for root in roots if (root / slot / CARD).is_file()), None)
+        folder = next((root / slot for root in roots if _holds(root / slot, node["component"])), None)
         if folder is not None:
             found[slot] = folder
     return found
@@ -76,6 +76,10 @@ def plan_of(config: Mapping[str, Any], earlier: Sequence[Path] = ()) -> tuple[Pl
     weights = weight_folders(config, earlier)
     wires = [Wire.parse(text) for text in config["system"]["wires"]]
     return negotiate(chosen_nodes(config, weights), wires), weights
+
+
+def _holds(folder: Path, component: str) -> bool:
+    return (folder / CARD).is_file() and read_card(folder)["id"] == component
 
 
 def _data(value: Any) -> Any:

@@ -1,0 +1,1 @@
+"""Drawing what was measured: one self-contained HTML page."""
