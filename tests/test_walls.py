@@ -119,6 +119,12 @@ WALLS = [
         frozenset(COMPONENTS),
     ),
     Wall("components know no framework", none_of(HYDRA | {"lightning"}), "lightning.Fabric", frozenset(COMPONENTS)),
+    Wall(
+        "the conformance kit stands without the house above it",
+        only("types", "errors", "contracts", "registry", "slots", "nn", "artefacts", "wiring"),
+        "omnikit.training.runner",
+        frozenset({"testing"}),
+    ),
     Wall("stages know no component", not_rooms(COMPONENTS), "omnikit.tokenizers.spiral_fsq", frozenset({"stages"})),
     Wall(
         "components are made by their id",

@@ -29,7 +29,7 @@ from omnikit.errors import OmnikitError, UnknownName, WeightsError, unknown_name
 from omnikit.registry import SLOTS, resolve
 from omnikit.slots.backbone import Segment
 from omnikit.slots.base import Component
-from omnikit.types import Audio, Images, SpokenTurn, Style, Units
+from omnikit.types import Audio, Images, SpokenTurn, StyleSource, Units
 from omnikit.wiring import Node, Plan, Wire, negotiate
 
 MAX_NEW_TOKENS = 400
@@ -37,10 +37,14 @@ MAX_NEW_TOKENS = 400
 
 @dataclass(frozen=True)
 class Reply:
-    """A spoken answer: the turn, its sound (None when the model wrote no units), and seconds spent in each part."""
+    """A spoken answer: the turn, its sound (None when the model wrote no units), and seconds spent in each part.
+
+    `decided_by` says for every style factor whether `user`, `model` or `default` chose its value.
+    """
 
     turn: SpokenTurn
     audio: Audio | None
+    decided_by: Mapping[str, StyleSource] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -49,7 +53,7 @@ class Reply:
             "user_text": self.turn.user_text,
             "text": self.turn.text,
             "style": dict(self.turn.style.labels[0]) if self.turn.style.labels else {},
-            "style_source": self.turn.style.source,
+            "style_decided_by": dict(self.decided_by),
             "num_units": int(self.turn.units.lengths[0]) if self.turn.units else 0,
             "valid": self.turn.parse_ok,
             "timings_s": {name: round(value, 4) for name, value in self.timings.items()},
@@ -210,17 +214,19 @@ class System(nn.Module):
         self.part("style").from_labels([wanted])
 
     def _speak(self, turn: SpokenTurn, wanted: Mapping[str, str], seed: int, clock: _Clock) -> Reply:
-        decided = dict(turn.style.labels[0]) if turn.style.labels else {}
         factors = self.part("style").factors
-        labels = {**{name: value for name, value in decided.items() if value in factors.get(name, ())}, **wanted}
-        source = "user" if wanted else ("model" if decided else "default")
-        style = self.part("style").from_labels([labels], source=source)
+        decided = dict(turn.style.labels[0]) if turn.style.labels else {}
+        decided = {name: value for name, value in decided.items() if value in factors.get(name, ())}
+        source: StyleSource = "user" if wanted else ("model" if decided else "default")
+        style = self.part("style").from_labels([{**decided, **wanted}], source=source)
+        decided_by: dict[str, StyleSource] = {
+            name: "user" if name in wanted else "model" if name in decided else "default" for name in factors
+        }
         audio = None
         if turn.units is not None and int(turn.units.lengths[0]) > 0:
             audio = self.part("detokenizer").decode(turn.units, style, torch.Generator().manual_seed(seed))
         clock.lap("speak")
-        shown = style if style.labels else Style(labels=(labels,), source=source)
-        return Reply(replace(turn, style=shown), audio, clock.laps)
+        return Reply(replace(turn, style=style), audio, decided_by, clock.laps)
 
 
 def load(reference: str) -> Any:

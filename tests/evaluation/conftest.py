@@ -20,6 +20,7 @@ NODES = {
         "tokenizer/spiral_fsq",
         {
             "num_mels": 16,
+            "reduced": False,
             "widths": [16, 16, 16, 16],
             "layers": [1, 1],
             "heads": [2, 2],

@@ -24,6 +24,7 @@ def tokenizer_of(config: dict[str, Any]) -> SpiralFSQ:
     """The tokenizer that the sizes of a golden file describe."""
     early, late = config["b0"], config["b1"]
     return SpiralFSQ(
+        reduced=False,
         num_mels=config["features"],
         widths=[config["c0"], config["c1"], config["c2"], late["dim"]],
         layers=[early["layers"], late["layers"]],

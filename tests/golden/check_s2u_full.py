@@ -14,7 +14,7 @@ from omnikit.types import Audio
 
 @checks("speech/s2u_full")
 def s2u_full(golden: Golden) -> None:
-    tokenizer = SpiralFSQ().eval()
+    tokenizer = SpiralFSQ(reduced=False).eval()
     state = tokenizer.state_dict()
     for name, tensor in state.items():
         if not is_constant(name):

@@ -46,8 +46,9 @@ def mel_filter_bank(sample_rate: int, fft_size: int, num_mels: int, min_hz: floa
     if num_mels < 1:
         raise OmnikitError(f"num_mels is {num_mels}; a filter bank needs at least 1 band.")
     bins = torch.arange(fft_size // 2 + 1, dtype=torch.float64) * (sample_rate / fft_size)  # [F]
-    edges = torch.linspace(hz_to_mel(min_hz), hz_to_mel(max_hz), num_mels + 2, dtype=torch.float64)
-    edges = mel_to_hz(edges)[:, None]  # [M + 2, 1]
+    lowest, highest = hz_to_mel(min_hz), hz_to_mel(max_hz)
+    places = torch.arange(num_mels + 2, dtype=torch.float64) / (num_mels + 1)
+    edges = mel_to_hz(lowest + (highest - lowest) * places)[:, None]  # [M + 2, 1]
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     rising = (bins - low) / (centre - low)  # [M, F]
     falling = (high - bins) / (high - centre)

@@ -38,6 +38,8 @@ class Detokenizer(Component):
     """A unit-to-speech model. Its contract needs ports `units` and `style` (or ignores it) and gives port `audio`."""
 
     sample_rate: int
+    hop_size: int
+    """Samples of one output frame, the unit of `VoiceBatch.durations`."""
     vocab_id: str
     """The unit vocabulary it was trained for."""
 

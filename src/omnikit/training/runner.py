@@ -70,7 +70,10 @@ def run_stage(config: Mapping[str, Any]) -> dict[str, Any]:
     cost = _fit(job, context, checkpoint)
     for slot, part in job.finish().items():
         save_component(
-            part, folder / "parts" / slot, half=bool(stage["half"]), provenance={"stage": stage["name"], "key": key}
+            part,
+            folder / "parts" / slot,
+            half=bool(stage["half"]),
+            provenance={"stage": stage["name"], "key": key, "data": identity},
         )
         shutil.copytree(folder / "parts" / slot, out / "system" / slot, dirs_exist_ok=True)
     _complete_system(out / "system", parts, plan)
