@@ -70,6 +70,7 @@ def save_component(
         }
         (staging / CARD).write_text(json.dumps(card, indent=1) + "\n")
         os.chmod(staging, 0o755)
+        os.chmod(staging / WEIGHTS, 0o644)
         if folder.exists():
             shutil.rmtree(folder)
         staging.rename(folder)

@@ -125,7 +125,7 @@ class Contract:
 
 def signature_of(cls: type) -> dict[str, inspect.Parameter]:
     """Constructor parameters of a component class by name (without self)."""
-    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
     return {item.name: item for item in parameters if item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta
+from itertools import chain
 from typing import Any
 
 import torch
@@ -35,8 +36,5 @@ class Component(nn.Module, metaclass=_Remembering):
     @property
     def device(self) -> torch.device:
         """Where the component's tensors live."""
-        for tensor in self.parameters():
-            return tensor.device
-        for tensor in self.buffers():
-            return tensor.device
-        return torch.device("cpu")
+        tensors = chain(self.parameters(), self.buffers())
+        return next((tensor.device for tensor in tensors), torch.device("cpu"))
