@@ -100,12 +100,12 @@ def _figures(trips: Sequence[RoundTrip], file: str, styles: str) -> list[Figure]
         return replace(figure, value=nan, low=nan, high=nan, how=f"{how}; the tokenizer misses over {DEAF:g} % anyway")
 
     def duration(indices: Sequence[int]) -> Figure:
-        how = "mean of |duration ÷ natural duration − 1|"
+        how = "mean distance of duration ÷ natural duration from 1"
         return mean(PART, f"duration error, {styles}", pick(stretch, indices), how, "%", at_most(10.0))
 
     def pitch_error(indices: Sequence[int]) -> Figure:
         known = [trips[index].pitch_error for index in indices if not math.isnan(trips[index].pitch_error)]
-        how = "mean |difference| of median F0 from the natural recording, where both have one"
+        how = "mean distance of median F0 from the natural recording, where both have one"
         return mean(PART, f"F0 error, {styles}", known, how, "semitones", at_most(3.0))
 
     def has_pitch(indices: Sequence[int]) -> Figure:
