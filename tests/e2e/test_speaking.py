@@ -1,4 +1,4 @@
-"""`omnikit reply` and `omnikit say` with the system in the box: what they write, and what they refuse without writing."""
+"""`omnikit reply` and `omnikit say` with the system in the box: what they write, and what they refuse to write."""
 
 from __future__ import annotations
 
