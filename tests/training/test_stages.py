@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from training.conftest import SMALL, STAGES
 
 import omnikit
@@ -140,3 +142,31 @@ def test_an_interrupted_run_resumes_to_the_same_weights(
     whole, resumed = (omnikit.load(f"{folder / 'system'}#tokenizer").state_dict() for folder in (run_folder, tmp_path))
     for name, value in whole.items():
         torch.testing.assert_close(resumed[name], value, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_settings_of_other_stages_and_parts_leave_a_finished_run_alone(
+    run_folder: Path, small_corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", *SMALL, "stage=tokenizer", f"data.path={small_corpus}", f"out={run_folder}"]
+    assert main([*words, "recipe.sft.optim.steps=9", "backbone.layers=2", "trainer.log_every=7"]) == 0
+    assert "is finished" in capsys.readouterr().out
+
+
+def test_a_retrained_tokenizer_makes_the_voice_of_the_old_one_stale(
+    run_folder: Path, small_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run_folder / "detokenizer", tmp_path / "detokenizer")
+    words = [*SMALL, f"data.path={small_corpus}", f"out={tmp_path}"]
+    assert main(["train", *words, "stage=tokenizer", "recipe.tokenizer.optim.lr=5e-3"]) == 0
+    capsys.readouterr()
+    assert main(["train", *words, "stage=detokenizer"]) == 2
+    assert "another configuration" in capsys.readouterr().err
+
+
+def test_full_precision_is_kept_where_the_stage_asks_for_it(small_corpus: Path, tmp_path: Path) -> None:
+    words = ["train", *SMALL, "stage=vision", "stage.half=false", f"data.path={small_corpus}", f"out={tmp_path}"]
+    assert main(words) == 0
+    stored = load_file(tmp_path / "vision" / "parts" / "vision_encoder" / "model.safetensors")
+    weights = [value for value in stored.values() if value.is_floating_point()]
+    assert all(value.dtype == torch.float32 for value in weights)
+    assert any(not torch.equal(value, value.half().float()) for value in weights)

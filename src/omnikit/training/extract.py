@@ -1,4 +1,4 @@
-"""Units of a corpus by a trained tokenizer, once for each vocabulary."""
+"""What stages read off a corpus: its records, and units by a trained tokenizer, once for each vocabulary."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ import numpy as np
 import soundfile
 import torch
 
+from omnikit.data.records import read_records
 from omnikit.data.speech_batches import pad_audio
 from omnikit.data.units import UnitStore
 from omnikit.slots.tokenizer import SpeechTokenizer
+
+
+def records_of(corpus: Path, *names: str) -> list[Mapping[str, Any]]:
+    """All records of these files of a corpus, e.g. `speech.train`."""
+    return [record for name in names for record in read_records(corpus / f"{name}.jsonl")]
 
 
 def extract_units(

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+from torch import nn
 from torch.utils.data import Dataset
 
 from omnikit.slots.base import Component
+from omnikit.training.finish import round_to_half
 from omnikit.wiring import Plan
 
 
@@ -30,6 +32,11 @@ class Context:
     folder: Path
     seed: int
     start: int
+
+    def settle(self, part: nn.Module) -> None:
+        """Give a finished part the numbers that its file will hold, so that what is measured is what is shipped."""
+        if self.config["stage"]["half"]:
+            round_to_half(part)
 
 
 @dataclass(frozen=True)

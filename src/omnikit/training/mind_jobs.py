@@ -19,9 +19,8 @@ from omnikit.slots.vision_encoder import VisionEncoder
 from omnikit.stages.language import LanguageStage, texts_of
 from omnikit.stages.optim import Optim
 from omnikit.stages.vision import VisionStage
-from omnikit.training.extract import audio_of, extract_units
+from omnikit.training.extract import audio_of, extract_units, records_of
 from omnikit.training.job import Context, Job
-from omnikit.training.speech_jobs import records_of, round_to_half
 from omnikit.types import Units
 
 
@@ -38,7 +37,7 @@ def vision_job(context: Context) -> Job:
     )
 
     def finish() -> dict[str, Component]:
-        round_to_half(encoder)
+        context.settle(encoder)
         return {"vision_encoder": encoder}
 
     return Job(VisionStage(encoder, Optim(**settings["optim"])), train, valid, finish)
@@ -92,7 +91,7 @@ def language_job(context: Context) -> Job:
     def finish() -> dict[str, Component]:
         parts = {slot: context.parts[slot] for slot in context.config["stage"]["trains"]}
         for part in parts.values():
-            round_to_half(part)
+            context.settle(part)
         return parts
 
     return Job(module, batches, check, finish)

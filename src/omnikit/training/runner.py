@@ -18,7 +18,7 @@ import lightning
 from lightning.fabric.utilities.seed import seed_everything
 from torch.utils.data import DataLoader
 
-from omnikit.artefacts import fill, read_checkpoint, save_component
+from omnikit.artefacts import fill, read_card, read_checkpoint, save_component
 from omnikit.data.corpus import read_summary
 from omnikit.errors import OmnikitError
 from omnikit.registry import resolve
@@ -30,7 +30,8 @@ from omnikit.training.progress import Lines, Saver
 from omnikit.training.records import Cost, Curves, start_record, write_json
 from omnikit.wiring import Plan
 
-NOT_RESULTS = ("out", "name", "trainer")
+CHANGE_RESULTS = ("precision", "gradient_clip")
+"""Settings of the trainer that change what is learnt; the others say where and how fast."""
 
 
 def run_stage(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,12 +44,6 @@ def run_stage(config: Mapping[str, Any]) -> dict[str, Any]:
     corpus = Path(config["data"]["path"])
     summary = read_summary(corpus)
     identity = {"sha256": summary.content_sha256, "seed": summary.seed, "hours": summary.hours}
-    key = _key(config, identity)
-    state = _state(folder, key, bool(config["overwrite"]))
-    if state.get("finished"):
-        print(f"{folder} is finished; its parts are in {folder / 'parts'}. Start over with overwrite=true.")
-        return json.loads((folder / "cost.json").read_text())
-
     earlier = [out / name / "parts" for name in stage["after"]]
     plan, weights = plan_of(config, earlier)
     missing = [slot for slot in stage["requires"] if slot not in weights]
@@ -58,6 +53,11 @@ def run_stage(config: Mapping[str, Any]) -> dict[str, Any]:
             f"Train it first (stages before this one: {', '.join(stage['after'])}), or name weights: "
             f"{missing[0]}.weights=PATH or weights=tiny."
         )
+    key = _key(config, identity, plan, weights)
+    state = _state(folder, key, bool(config["overwrite"]))
+    if state.get("finished"):
+        print(f"{folder} is finished; its parts are in {folder / 'parts'}. Start over with overwrite=true.")
+        return json.loads((folder / "cost.json").read_text())
     seed_everything(int(config["seed"]), verbose=False)
     parts = _build(plan, weights, stage)
     if not state:
@@ -138,10 +138,7 @@ class _Step(lightning.Callback):
 def _build(plan: Plan, weights: Mapping[str, Path], stage: Mapping[str, Any]) -> dict[str, Component]:
     """The parts a stage uses: trained ones from their folders, new ones by the plan; nothing else is allocated."""
     parts = {}
-    for slot in (
-        *stage["trains"],
-        *(item for item in (*stage["requires"], *stage["uses"]) if item not in stage["trains"]),
-    ):
+    for slot in _slots_of(stage):
         if slot not in plan.nodes:
             continue
         parts[slot] = resolve(plan.nodes[slot].component)(**plan.parameters[slot])
@@ -166,11 +163,29 @@ def _complete_system(folder: Path, parts: Mapping[str, Component], plan: Plan) -
     write_json(folder / "system.json", wires)
 
 
-def _key(config: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
-    """Hash of everything that can change the result."""
-    kept = {name: value for name, value in config.items() if name not in NOT_RESULTS}
-    kept["precision"] = config["trainer"]["precision"]
-    kept["data"] = {**config["data"], "path": None, "identity": identity}
+def _slots_of(stage: Mapping[str, Any]) -> list[str]:
+    """The slots that a stage touches; no other part of the system can change its result."""
+    return list(dict.fromkeys((*stage["trains"], *stage["requires"], *stage["uses"])))
+
+
+def _key(config: Mapping[str, Any], identity: Mapping[str, Any], plan: Plan, weights: Mapping[str, Path]) -> str:
+    """Hash of everything that can change the result: the stage, its parts and their weights, the data, the seed."""
+    parts = {
+        slot: {
+            "component": plan.nodes[slot].component,
+            "parameters": plan.parameters[slot],
+            "weights": read_card(weights[slot])["sha256"] if slot in weights else None,
+        }
+        for slot in _slots_of(config["stage"])
+        if slot in plan.nodes
+    }
+    kept = {
+        "stage": config["stage"],
+        "seed": config["seed"],
+        "trainer": {name: config["trainer"][name] for name in CHANGE_RESULTS},
+        "parts": parts,
+        "data": {**config["data"], "path": None, "identity": identity},
+    }
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

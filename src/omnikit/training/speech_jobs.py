@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
 
 from omnikit.data.phones import PHONES
-from omnikit.data.records import read_records
 from omnikit.data.speech_batches import Perturbation, SpeechBatches, phone_items
 from omnikit.data.voice_batches import VoiceBatches, VoiceItem, voice_items
 from omnikit.slots.base import Component
@@ -21,16 +17,12 @@ from omnikit.slots.tokenizer import SpeechTokenizer
 from omnikit.stages.detokenizer import DetokenizerStage
 from omnikit.stages.optim import Optim
 from omnikit.stages.tokenizer import TokenizerStage
-from omnikit.training.extract import audio_of, extract_units
+from omnikit.training.extract import audio_of, extract_units, records_of
+from omnikit.training.finish import name_after_weights
 from omnikit.training.job import Context, Job
 
 STYLE_SECONDS = 240.0
 """Labelled audio a style composition is averaged over, at most."""
-
-
-def records_of(corpus: Path, *names: str) -> list[Mapping[str, Any]]:
-    """All records of these files of a corpus, e.g. `speech.train`."""
-    return [record for name in names for record in read_records(corpus / f"{name}.jsonl")]
 
 
 def tokenizer_job(context: Context) -> Job:
@@ -52,7 +44,7 @@ def tokenizer_job(context: Context) -> Job:
     check = SpeechBatches(context.corpus, valid, batch_s=60.0, num_batches=_one_pass(valid, 60.0), seed=0)
 
     def finish() -> dict[str, Component]:
-        round_to_half(tokenizer)
+        context.settle(tokenizer)
         name_after_weights(tokenizer, "vocab_id", "tokenizer")
         return {"tokenizer": tokenizer}
 
@@ -92,12 +84,12 @@ def detokenizer_job(context: Context) -> Job:
     )
 
     def finish() -> dict[str, Component]:
-        round_to_half(detokenizer)
+        context.settle(detokenizer)
         if style.factors:
             space = name_after_weights(detokenizer, "style_space", "uvits")
             vectors, labels = style_examples(detokenizer, batches, train)
             style.fit(vectors, labels, space)
-            round_to_half(style)
+            context.settle(style)
         return {"detokenizer": detokenizer, "style": style}
 
     return Job(module, batches, check, finish)
@@ -122,26 +114,6 @@ def style_examples(
             audio = batches.collate(chosen[start : start + 16]).audio
             vectors.append(detokenizer.style_vectors(audio))
     return torch.cat(vectors).clone(), [item.style for item in chosen]
-
-
-def round_to_half(module: nn.Module) -> None:
-    """Round every floating-point tensor to float16 values, so that what is measured is what is shipped."""
-    with torch.no_grad():
-        for tensor in module.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.copy_(tensor.half().to(tensor.dtype))
-
-
-def name_after_weights(component: Component, parameter: str, prefix: str) -> str:
-    """Set `parameter` to a name that is a hash of the weights, and return it."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(component.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    name = f"{prefix}-{digest.hexdigest()[:10]}"
-    setattr(component, parameter, name)
-    component.parameters_given[parameter] = name
-    return name
 
 
 def _one_pass(items: Sequence[tuple[str, float, Any]], batch_s: float) -> int:
