@@ -48,6 +48,18 @@ def golden(session: nox.Session) -> None:
 
 
 @nox.session
+def plugins(session: nox.Session) -> None:
+    """Every distribution in plugins/, each installed beside omnikit and tested in its own folder."""
+    install(session, "-e", ".[dev]")
+    folders = sorted(path.parent for path in Path("plugins").glob("*/pyproject.toml"))
+    for folder in folders:
+        install(session, "-e", f"{folder}[dev]")
+    for folder in folders:
+        with session.chdir(folder):
+            session.run("pytest", *session.posargs, env=OFFLINE)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and formatting."""
     install(session, "ruff")

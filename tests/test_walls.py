@@ -125,6 +125,12 @@ WALLS = [
         "omnikit.training.runner",
         frozenset({"testing"}),
     ),
+    Wall(
+        "published weights become components by their id",
+        only("types", "errors", "contracts", "registry", "slots", "nn", "artefacts"),
+        "omnikit.system.load",
+        frozenset({"published"}),
+    ),
     Wall("stages know no component", not_rooms(COMPONENTS), "omnikit.tokenizers.spiral_fsq", frozenset({"stages"})),
     Wall(
         "components are made by their id",

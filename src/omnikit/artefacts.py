@@ -120,6 +120,14 @@ def fill(component: Component, folder: Path) -> None:
         raise WeightsError(f"{folder} holds no weights: {WEIGHTS} is missing.") from error
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is no readable safetensors file: {error}.") from error
+    fill_from(component, stored, str(path))
+
+
+def fill_from(component: Component, stored: Mapping[str, torch.Tensor], source: str) -> None:
+    """Copy the tensors `stored` in `source` into `component`. Raises `WeightsError` naming every one that does not fit.
+
+    The message has at most eight lines; those beyond are counted.
+    """
     own = component.state_dict()
     problems = [f"missing {name}" for name in own if name not in stored]
     problems += [f"unknown {name}" for name in stored if name not in own]
@@ -129,14 +137,26 @@ def fill(component: Component, folder: Path) -> None:
         if name in stored and stored[name].shape != own[name].shape
     ]
     if problems:
-        more = f" … and {len(problems) - 4} more" if len(problems) > 4 else ""
-        raise WeightsError(f"{path} does not fit {type(component).__name__}:\n  " + "\n  ".join(problems[:4]) + more)
+        more = f" … and {len(problems) - 6} more" if len(problems) > 6 else ""
+        raise WeightsError(f"{source} does not fit {type(component).__name__}:\n  " + "\n  ".join(problems[:6]) + more)
     try:
         component.load_state_dict({name: stored[name].to(own[name].dtype) for name in own})
     except RuntimeError as error:  # a module knows more of its tensors than their shapes
         raise WeightsError(
-            f"{path} does not fit {type(component).__name__}: {str(error).splitlines()[-1].strip()}"
+            f"{source} does not fit {type(component).__name__}: {str(error).splitlines()[-1].strip()}"
         ) from error
+
+
+def name_after_weights(component: Component, parameter: str, prefix: str) -> str:
+    """Set `parameter` to a name that is a hash of the weights, and return it."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(component.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    name = f"{prefix}-{digest.hexdigest()[:10]}"
+    setattr(component, parameter, name)
+    component.parameters_given[parameter] = name
+    return name
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class AudioPort(Port):
 
 @dataclass(frozen=True)
 class ImagePort(Port):
-    """Square RGB pictures of `size` pixels a side."""
+    """RGB pictures: squares of `size` pixels a side, or of their own sizes within the bounds of a `NativeSize`."""
 
     size: Any = None
 
@@ -87,6 +87,13 @@ class StylePort(Port):
     view: Any = None
     dim: Any = None
     space_id: Any = None
+
+
+@dataclass(frozen=True)
+class LabelsPort(Port):
+    """Style labels: a value for every one of `factors`, in their order."""
+
+    factors: Any = None
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,15 @@ from omnikit.artefacts import (
     trained_parameters,
     weights_root,
 )
-from omnikit.data.media import load_audio, load_image, resample
-from omnikit.errors import OmnikitError, UnknownName, WeightsError, unknown_name
+from omnikit.data.media import load_audio, load_images, resample
+from omnikit.errors import ContractError, OmnikitError, UnknownName, WeightsError, unknown_name
+from omnikit.published.files import is_weight_file
+from omnikit.published.load import load_published
 from omnikit.registry import SLOTS, resolve
 from omnikit.slots.backbone import Segment
 from omnikit.slots.base import Component
-from omnikit.types import Audio, Images, SpokenTurn, StyleSource, Units
+from omnikit.slots.style import reference_waves
+from omnikit.types import Audio, Images, Labels, SpokenTurn, Style, StyleSource, Units
 from omnikit.wiring import Node, Plan, Wire, negotiate
 
 MAX_NEW_TOKENS = 400
@@ -133,60 +136,77 @@ class System(nn.Module):
         """Units of a recording (path or `Audio`, any rate)."""
         tokenizer = self.part("tokenizer")
         rate = tokenizer.contract(**tokenizer.parameters_given).needs["audio"].sample_rate
-        heard = load_audio(Path(audio), rate) if isinstance(audio, str | Path) else resample(audio, rate)
-        return tokenizer.encode(heard)
+        return tokenizer.encode(_heard(audio, rate))
 
     @torch.no_grad()
     def see(self, image: str | Path | Images) -> torch.Tensor:
         """Projected features [N, W] of a picture."""
+        return self.look([image] if isinstance(image, str | Path) else image)[0]
+
+    @torch.no_grad()
+    def look(self, images: Sequence[str | Path] | Images) -> list[torch.Tensor]:
+        """Projected features [N, W] of several pictures, in any sizes that the encoder takes, by one call of it."""
         encoder = self.part("vision_encoder")
         size = encoder.contract(**encoder.parameters_given).needs["image"].size
-        images = load_image(Path(image), size) if isinstance(image, str | Path) else image
-        return self.part("projector").project(encoder.encode(images)).features[0]
+        seen = images if isinstance(images, Images) else load_images(images, size)
+        embeds = self.part("projector").project(encoder.encode(seen))
+        return [row[:length] for row, length in zip(embeds.features, embeds.lengths.tolist(), strict=True)]
 
     @torch.no_grad()
     def reply(
         self,
         *,
-        image: str | Path | Images | None = None,
+        image: str | Path | Images | Sequence[str | Path] | None = None,
         audio: str | Path | Audio | None = None,
         text: str | None = None,
-        style: Mapping[str, str] | None = None,
+        style: Labels | Style | None = None,
+        reference: str | Path | Audio | None = None,
         history: Sequence[tuple[Sequence[Segment], SpokenTurn]] = (),
         seed: int = 0,
         temperature: float = 0.0,
+        constrained: bool = True,
     ) -> Reply:
-        """Answer a question asked aloud (`audio`) or written (`text`), about a picture or not.
+        """Answer a question asked aloud (`audio`) or written (`text`), about a picture, several, or none.
 
-        `style` overrides, factor by factor, what the model decides. The same seed gives the same bytes on CPU.
+        `style` overrides, factor by factor, what the model decides; a whole `Style`, or a recording as `reference`,
+        takes its place. The same seed gives the same bytes on CPU. `constrained` decoding can write nothing but a
+        well-formed reply of the format, with units of the codebooks and values that the style module knows.
         """
         if audio is None and text is None:
             raise OmnikitError("reply needs a question: give audio=… or text=….")
-        self._check_style(style or {})
+        wanted = self._wanted(style, reference)
         clock = _Clock()
         user = []
         if image is not None:
-            user.append(Segment(frames=self.see(image)))
+            shown = [image] if isinstance(image, str | Path) else image
+            user += [Segment(frames=frames) for frames in self.look(shown)]
             clock.lap("see")
         if audio is not None:
             user.append(Segment(units=_ids(self.hear(audio))))
             clock.lap("hear")
         if text is not None:
             user.append(Segment(text=text))
-        turn = self._write("dialogue", user, history, seed, temperature)
+        turn = self._write("dialogue", user, history, seed, temperature, constrained)
         clock.lap("think")
-        return self._speak(turn, style or {}, seed, clock)
+        return self._speak(turn, wanted, seed, clock)
 
     @torch.no_grad()
-    def say(self, text: str, *, style: Mapping[str, str] | None = None, seed: int = 0) -> Reply:
-        """Speak `text` in a style."""
+    def say(
+        self,
+        text: str,
+        *,
+        style: Labels | Style | None = None,
+        reference: str | Path | Audio | None = None,
+        seed: int = 0,
+    ) -> Reply:
+        """Speak `text` in a style: labels, a `Style`, or that of a recording (`reference`)."""
         if not text.strip():
             raise OmnikitError("say needs text; an empty string was given.")
-        self._check_style(style or {})
+        wanted = self._wanted(style, reference)
         clock = _Clock()
         turn = replace(self._write("tts", [Segment(text=text)], (), seed, 0.0), text=text)
         clock.lap("think")
-        return self._speak(turn, style or {}, seed, clock)
+        return self._speak(turn, wanted, seed, clock)
 
     @torch.no_grad()
     def transcribe(self, audio: str | Path | Audio) -> str:
@@ -194,26 +214,97 @@ class System(nn.Module):
         return self._write("asr", [Segment(units=_ids(self.hear(audio)))], (), 0, 0.0).text
 
     @torch.no_grad()
-    def speak(self, units: Units, labels: Mapping[str, str], *, seed: int = 0) -> Audio:
-        """Waveform of units in the style that `labels` name (missing factors take their default)."""
-        style = self.part("style").from_labels([labels])
-        return self.part("detokenizer").decode(units, style, torch.Generator().manual_seed(seed))
+    def speak(
+        self,
+        units: Units,
+        style: Labels | Style | None = None,
+        *,
+        reference: str | Path | Audio | None = None,
+        seed: int = 0,
+    ) -> Audio:
+        """Waveform of units in a style: labels (missing factors take their default), a `Style`, or a recording's."""
+        wanted = self._wanted(style, reference)
+        wanted = wanted if isinstance(wanted, Style) else self.style_of(wanted)
+        return self.part("detokenizer").decode(units, wanted, torch.Generator().manual_seed(seed))
+
+    @torch.no_grad()
+    def style_of(
+        self,
+        labels: Labels | None = None,
+        *,
+        reference: str | Path | Audio | None = None,
+        description: str | None = None,
+    ) -> Style:
+        """The style that labels name, that a recording has (`reference`), or that words describe.
+
+        A recording is heard by the style module where it takes recordings, else by the detokenizer's own encoder.
+        Raises `OmnikitError` for more than one of them, or one that neither part takes.
+        """
+        if sum(item is not None for item in (labels, reference, description)) > 1:
+            raise OmnikitError("Give a style as labels, as a recording or as words: only one of them.")
+        module = self.part("style")
+        if description is not None:
+            return module.from_text([description])
+        if reference is None:
+            return module.from_labels([labels or {}])
+        if "audio" in module.views:
+            rate = module.contract(**module.parameters_given).needs["audio"].sample_rate
+            return module.from_audio(_heard(reference, rate))
+        detokenizer = self.part("detokenizer")
+        heard = _heard(reference, detokenizer.sample_rate)
+        reference_waves(heard, detokenizer.sample_rate, detokenizer.hop_size)  # refuses what has no style
+        vectors = detokenizer.style_vectors(heard)
+        if vectors is None:
+            raise OmnikitError("This detokenizer takes no style vector, so a reference recording is not applicable.")
+        needs = detokenizer.contract(**detokenizer.parameters_given).needs
+        return Style(vector=vectors, space_id=needs["style"].space_id, source="user")
 
     def _write(
-        self, task: str, user: Sequence[Segment], history: Sequence, seed: int, temperature: float
+        self,
+        task: str,
+        user: Sequence[Segment],
+        history: Sequence,
+        seed: int,
+        temperature: float,
+        constrained: bool = True,
     ) -> SpokenTurn:
         backbone, form = self.part("backbone"), self.part("format")
         prompt = form.prompt(task, user, history)
-        generator = torch.Generator().manual_seed(seed)
+        grammar = form.grammar(task, backbone, self._style_values()) if constrained else None
         written = backbone.generate(
-            [prompt], generator=generator, max_new_tokens=MAX_NEW_TOKENS, temperature=temperature
+            [prompt],
+            generator=torch.Generator().manual_seed(seed),
+            max_new_tokens=MAX_NEW_TOKENS,
+            temperature=temperature,
+            grammar=grammar,
         )[0]
         return form.parse(task, written.text, backbone)
 
-    def _check_style(self, wanted: Mapping[str, str]) -> None:
-        self.part("style").from_labels([wanted])
+    def _style_values(self) -> Mapping[str, Sequence[str]]:
+        """The values of every factor that the style module knows."""
+        return self.part("style").factors if "style" in self.parts else {}
 
-    def _speak(self, turn: SpokenTurn, wanted: Mapping[str, str], seed: int, clock: _Clock) -> Reply:
+    def _wanted(self, style: Labels | Style | None, reference: str | Path | Audio | None) -> Labels | Style:
+        """What the user asks for, found to be usable before anything is computed: labels, or a whole style."""
+        if style is not None and reference is not None:
+            raise OmnikitError("Give a style either as style=… or as reference=…, not both.")
+        if reference is not None:
+            return self.style_of(reference=reference)
+        if not isinstance(style, Style):
+            self.part("style").from_labels([style or {}])
+            return style or {}
+        port: Any = self.plan.contracts["detokenizer"].needs.get("style") if "detokenizer" in self.parts else None
+        if port is not None and style.vector is not None and style.space_id != port.space_id:
+            raise ContractError(
+                f"The style is of the space '{style.space_id}', this system's voice takes '{port.space_id}'.\n"
+                "Vectors of two spaces never mean the same; make the style with this system."
+            )
+        return style
+
+    def _speak(self, turn: SpokenTurn, wanted: Labels | Style, seed: int, clock: _Clock) -> Reply:
+        if isinstance(wanted, Style):
+            said = wanted.labels[0] if wanted.labels else {"vector": ""}
+            return self._voiced(turn, wanted, dict.fromkeys(said, "user"), seed, clock)
         factors = self.part("style").factors
         decided = dict(turn.style.labels[0]) if turn.style.labels else {}
         decided = {name: value for name, value in decided.items() if value in factors.get(name, ())}
@@ -222,6 +313,11 @@ class System(nn.Module):
         decided_by: dict[str, StyleSource] = {
             name: "user" if name in wanted else "model" if name in decided else "default" for name in factors
         }
+        return self._voiced(turn, style, decided_by, seed, clock)
+
+    def _voiced(
+        self, turn: SpokenTurn, style: Style, decided_by: Mapping[str, StyleSource], seed: int, clock: _Clock
+    ) -> Reply:
         audio = None
         if turn.units is not None and int(turn.units.lengths[0]) > 0:
             audio = self.part("detokenizer").decode(turn.units, style, torch.Generator().manual_seed(seed))
@@ -232,12 +328,17 @@ class System(nn.Module):
 def load(reference: str) -> Any:
     """Load a system or a part of one: `tiny`, `runs/x/system`, `tiny#tokenizer`, `tokenizer/spiral_fsq.tiny`.
 
-    Raises `UnknownName` for a tag or slot that does not exist, `WeightsError` for a folder that cannot be used.
+    A file of weights that others published (`s2u.ckpt#tokenizer`, `model.safetensors#tokenizer`) becomes the component
+    that omnikit knows it as; nothing in it is executed. The slot may be left out where the file holds one part.
+
+    Raises `UnknownName` for a tag or slot that does not exist, `WeightsError` for weights that cannot be used.
     """
     root, _, slot = reference.partition("#")
+    if slot and slot not in SLOTS:
+        raise unknown_name("slot", slot, SLOTS)
+    if is_weight_file(Path(root)):
+        return load_published(Path(root).expanduser(), slot or None)
     if slot:
-        if slot not in SLOTS:
-            raise unknown_name("slot", slot, SLOTS)
         return load_component(locate(root) / slot)
     head, dot, tag = reference.partition(".")
     if dot and "/" in head and head.split("/")[0] in SLOTS and not Path(reference).exists():
@@ -252,6 +353,11 @@ def load(reference: str) -> Any:
     if (folder / CARD).is_file():
         return load_component(folder)
     return System.load(folder)
+
+
+def _heard(audio: str | Path | Audio, sample_rate: int) -> Audio:
+    """A recording (path or `Audio`) at a rate."""
+    return load_audio(Path(audio), sample_rate) if isinstance(audio, str | Path) else resample(audio, sample_rate)
 
 
 def _ids(units: Units) -> tuple[tuple[int, ...], ...]:

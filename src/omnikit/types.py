@@ -1,12 +1,12 @@
 """What crosses a wall between components: small frozen records whose tensors travel with their lengths and rates.
 
-Letters: B batch, S samples, T time steps, K codebooks, D width, H image height, W image width.
+Letters: B batch, S samples, T time steps, K codebooks, D width, H image height, W image width, P pixels.
 This file names torch only in annotations, so that `import omnikit` stays light.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 Layout = Literal["frame", "reduced"]
 StyleSource = Literal["user", "model", "default"]
+Label = str | float
+"""A value of a style factor: a name, or a number on the factor's scale where the style module has one."""
+Labels = Mapping[str, Label]
+"""Style factor → value, e.g. `{"emotion": "sad", "speed": 1.1}`."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +38,32 @@ class Audio:
 
 @dataclass(frozen=True)
 class Images:
-    """Pictures of one size: `pixels` [B, 3, H, W] float32 in [0, 1]."""
+    """Pictures of one size: `pixels` [B, 3, H, W] float32 in [0, 1].
+
+    Pictures of their own sizes have `sizes`, (height, width) of each, and `pixels` [3, P]: one picture behind the
+    other, each row by row, so that P = H1 W1 + H2 W2 + … and nothing is padded. `Images.of` packs them.
+    """
 
     pixels: Tensor
+    sizes: tuple[tuple[int, int], ...] | None = None
+
+    @classmethod
+    def of(cls, pictures: Sequence[Tensor]) -> Images:
+        """Pictures [3, H, W] of any sizes, packed; at least one."""
+        import torch
+
+        sizes = tuple((int(picture.shape[1]), int(picture.shape[2])) for picture in pictures)
+        return cls(torch.cat([picture.flatten(1) for picture in pictures], dim=1), sizes)  # [3, P]
+
+    def each(self) -> list[Tensor]:
+        """Every picture [3, H, W], a view of `pixels`."""
+        if self.sizes is None:
+            return list(self.pixels)
+        spans = self.pixels.split([height * width for height, width in self.sizes], dim=1)
+        return [span.unflatten(1, size) for span, size in zip(spans, self.sizes, strict=True)]
+
+    def __len__(self) -> int:
+        return len(self.pixels) if self.sizes is None else len(self.sizes)
 
 
 @dataclass(frozen=True)
@@ -70,10 +97,12 @@ class Units:
 class Style:
     """How something is said. `labels` holds one factor → value mapping per batch row (empty when unknown).
 
+    Factors are names that the style module declares (speaker, gender, emotion, speed, pitch, energy …).
+
     `vector` [B, D] is the same style in the embedding space `space_id`; spaces never mix. `source` says who decided.
     """
 
-    labels: tuple[Mapping[str, str], ...] = ()
+    labels: tuple[Labels, ...] = ()
     vector: Tensor | None = None
     space_id: str | None = None
     source: StyleSource = "default"
@@ -81,7 +110,10 @@ class Style:
 
 @dataclass(frozen=True)
 class SpokenTurn:
-    """One exchange as the backbone wrote it: what was heard, the answer, how it is said, and the units to speak."""
+    """One exchange as the backbone wrote it: what was heard, the answer, how it is said, and the units to speak.
+
+    `user_style` is how the user spoke, where the reply says it.
+    """
 
     text: str
     user_text: str | None = None
@@ -89,6 +121,7 @@ class SpokenTurn:
     units: Units | None = None
     raw: str = ""
     parse_ok: bool = True
+    user_style: Style = field(default_factory=Style)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ def told(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str
 def test_ls(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = told(capsys, "ls", "tokenizer", "--json")
     assert code == 0
-    assert json.loads(out)[0] == {
+    listed = {item["id"]: item for item in json.loads(out)}
+    assert listed["tokenizer/spiral_fsq"] == {
         "id": "tokenizer/spiral_fsq",
         "target": "omnikit.tokenizers.spiral_fsq:SpiralFSQ",
         "distribution": "omnikit-core",

@@ -56,6 +56,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def larger_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A hundred utterances to learn from, so that probes have voices and labels on either side."""
+    return make_corpus(tmp_path_factory.mktemp("corpus") / "larger", 0.2, 3, processes=1).folder
+
+
+@pytest.fixture(scope="session")
 def random_system() -> System:
     """Weights are drawn under a forked generator, so that the global one is left alone."""
     with torch.random.fork_rng():

@@ -45,7 +45,7 @@ def turn_of(exchange: Exchange, **style: str) -> SpokenTurn:
 def test_every_answer_of_the_rule_is_right() -> None:
     for exchange in exchanges(350):
         right = judged(turn_of(exchange), record_of(exchange))
-        assert right.exact and right.names_value and right.style and right.valid, exchange
+        assert right.exact and right.names_value and right.style and not right.unparsed, exchange
 
 
 def test_the_answer_to_another_question_of_the_kind_is_wrong() -> None:
@@ -67,7 +67,7 @@ def test_one_wrong_label_makes_a_style_wrong_and_other_words_an_answer() -> None
         assert not judged(turn_of(exchange, **{factor: value}), record_of(exchange)).style
     assert not judged(SpokenTurn(text=""), record_of(exchange)).style
     assert not judged(SpokenTurn(text=exchange.answer + " yes"), record_of(exchange)).exact
-    assert not judged(SpokenTurn(text=exchange.answer, parse_ok=False), record_of(exchange)).valid
+    assert judged(SpokenTurn(text=exchange.answer, parse_ok=False), record_of(exchange)).unparsed
 
 
 def test_same_words_allows_one_in_ten_and_never_silence() -> None:
@@ -88,7 +88,8 @@ def test_replies_in_a_batch_are_those_of_the_system_one_by_one(
     assert len({record["messages"][0]["audio"]["duration_s"] for record in records}) > 1
     for turn, record in zip(turns, records, strict=True):
         user = record["messages"][0]
-        alone = random_system.reply(image=corpus / user["image"]["path"], audio=corpus / user["audio"]["path"])
+        picture, question = corpus / user["image"]["path"], corpus / user["audio"]["path"]
+        alone = random_system.reply(image=picture, audio=question, constrained=False)
         assert turn.raw == alone.turn.raw
     assert len({turn.raw for turn in turns}) == len(turns)
 
@@ -110,11 +111,11 @@ def test_an_exchange_counts_only_when_all_four_are_right(
     said = [turn.text for turn in right]
     monkeypatch.setattr(answers_module, "spoken_replies", lambda *_: right)
     monkeypatch.setattr(answers_module, "transcripts", lambda _, rows: said[: len(rows)])
-    assert judged_answers(random_system, corpus, records, 0) == [Answer(True, True, True, True)] * 2
+    assert judged_answers(random_system, corpus, records, 0) == [Answer(True, True, True, True, False)] * 2
     said[1] = "something else"
     assert [answer.all_right for answer in judged_answers(random_system, corpus, records, 0)] == [True, False]
     monkeypatch.setattr(answers_module, "spoken_replies", lambda *_: [right[0], SpokenTurn(text=right[1].text)])
-    assert judged_answers(random_system, corpus, records, 0)[1] == Answer(False, True, False, False)
+    assert judged_answers(random_system, corpus, records, 0)[1] == Answer(False, True, False, False, False)
 
 
 def test_the_random_system_answers_nothing_right(random_system: System, corpus: Path) -> None:

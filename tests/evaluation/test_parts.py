@@ -97,7 +97,8 @@ def test_everything_is_judged_the_same_twice(random_system: System, corpus: Path
     first = judge_all(random_system, corpus, num_items=2, seed=1, progress=told.append)
     assert first.left_out == {}
     assert [line for line in told if line.startswith("judging")] == [
-        f"judging {part}" for part in ("tokenizer", "detokenizer", "language", "spoken answers")
+        f"judging {part}"
+        for part in ("tokenizer", "detokenizer", "voice", "control", "speed", "language", "spoken answers")
     ]
     table = {(figure.part, figure.name): figure for figure in first.figures if not figure.group}
     assert table["tokenizer", "phone error rate, known voices"].value > 50
@@ -106,7 +107,8 @@ def test_everything_is_judged_the_same_twice(random_system: System, corpus: Path
     assert table["language", "text to units, word error read back"].num_items == 2
     assert len({(f.part, f.name, f.group) for f in first.figures}) == len(first.figures)
     again = judge_all(random_system, corpus, num_items=2, seed=1)
-    assert [figure.as_dict() for figure in first.figures] == [figure.as_dict() for figure in again.figures]
+    one, other = ([item.as_dict() for item in found.figures if item.part != "speed"] for found in (first, again))
+    assert one == other
 
 
 def test_parts_that_are_missing_are_named(random_system: System, corpus: Path) -> None:

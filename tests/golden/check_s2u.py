@@ -1,12 +1,13 @@
 """tokenizer/spiral_fsq, small, against the published architecture: mel, every block, units, CTC, loss and gradients.
 
-Only the longest row of the batch and the row alone are compared: the reference lets the padding of a batch change the
-end of shorter rows, while here a row of a batch must equal the row alone. Loss and gradients mix the rows of the batch;
-they are computed from the reference's own mel.
+The reference lets the padding of a batch change the end of shorter rows, while here a row of a batch must equal the row
+alone: so the longest row of the batch and the row alone are compared, then the whole batch with the switch that does as
+the reference does. Loss and gradients mix the rows of the batch; they are computed from the reference's own mel.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from golden.compare import GRADIENTS, TINY, VALUES, Golden, checks
 from omnikit.nn.ctc import ctc_greedy, ctc_losses
 from omnikit.nn.spiral import valid_steps
+from omnikit.nn.spiral_packed import PackedSpiral
 from omnikit.tokenizers.spiral_fsq import SpiralFSQ
 from omnikit.types import Audio
 
@@ -37,12 +39,20 @@ def tokenizer_of(config: dict[str, Any]) -> SpiralFSQ:
     ).eval()
 
 
-def forward(tokenizer: SpiralFSQ, mel: Tensor, frames: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Every hidden state on the way from mel [B, M, T] to log-probabilities by golden name; the valid steps of each."""
+Block = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def forward(
+    tokenizer: SpiralFSQ, mel: Tensor, frames: Tensor, blocks: Iterable[Block] | None = None
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Every hidden state on the way from mel [B, M, T] to log-probabilities by golden name; the valid steps of each.
+
+    `blocks` are those of training, or what stands for them at inference.
+    """
     found: dict[str, Tensor] = {}
     steps: dict[str, Tensor] = {}
     x, lengths = mel.transpose(1, 2), frames
-    for index, block in enumerate(tokenizer.encoder.feature_encoder.block_modules):
+    for index, block in enumerate(blocks or tokenizer.encoder.feature_encoder.block_modules):
         x, lengths = block(x, lengths)
         found[f"act.block{index}"], steps[f"act.block{index}"] = x.transpose(1, 2), lengths
     found |= {"enc": x, "pre_quant": tokenizer.pre_quant(x)}
@@ -69,10 +79,14 @@ def s2u(golden: Golden) -> None:
     longest = lengths == lengths.max()
     golden.close("out.mel", mel, VALUES, longest[:, None, None])
     compare(golden, "out", *forward(tokenizer, mel, frames), longest)
+    with torch.no_grad():
+        packed = PackedSpiral(tokenizer.encoder.feature_encoder, torch.float32).blocks
+        compare(golden, "out", *forward(tokenizer, mel, frames, packed), longest)
 
     row = len(lengths) - 1
     compare_alone(golden, tokenizer, wave[row : row + 1, : lengths[row]], lengths[row : row + 1])
     compare_units(golden, tokenizer, wave, lengths)
+    compare_published_batch(golden, tokenizer, wave, lengths)
     compare_training(golden, tokenizer, from_reference[0])
 
 
@@ -110,6 +124,19 @@ def compare_units(golden: Golden, tokenizer: SpiralFSQ, wave: Tensor, lengths: T
         golden.equal(f"merged units of row {row}", merged.codes[row, 0, : merged.lengths[row]].tolist(), reduced)
     phones = ctc_greedy(golden["out_single2.logits"], golden["out_single2.logits_len"])[0]
     golden.equal("phones of the last row", tokenizer.read_phones(audio)[-1], phones)
+
+
+def compare_published_batch(golden: Golden, tokenizer: SpiralFSQ, wave: Tensor, lengths: Tensor) -> None:
+    """All rows of the batch as the reference has them, shorter ones with its padding in their ends."""
+    tokenizer.batches_as_published, tokenizer.layout = True, "frame"
+    mel, frames = tokenizer.encoder.wav2spec["featurizer"](wave, lengths)
+    golden.close("out.mel", mel)
+    compare(golden, "out", *forward(tokenizer, mel, frames), torch.ones_like(lengths, dtype=torch.bool))
+    units = tokenizer.encode(Audio(wave, lengths, 16_000))
+    for row, entry in enumerate(golden.meta["unit_lists"]):
+        got = units.codes[row, 0, : units.lengths[row]].tolist()
+        golden.equal(f"units of row {row} as published", got, entry["units"])
+    tokenizer.batches_as_published = False
 
 
 def compare_training(golden: Golden, tokenizer: SpiralFSQ, found: dict[str, Tensor]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 
 from golden.compare import FLOWS, GRADIENTS, Golden, checks
 from omnikit.detokenizers.uvits import UVITS, VoiceNoise
-from omnikit.nn.alignment import durations_of, monotonic_path, path_of, take_units
+from omnikit.detokenizers.uvits_voice import Noise, UnitPrior
+from omnikit.nn.alignment import FrameCount, durations_of, monotonic_path, path_of, take_units
 from omnikit.nn.duration import StochasticDurationPredictor
 from omnikit.nn.flow import WN, ConvFlow, Coupling, DDSConv
 from omnikit.nn.hifigan import HiFiGAN
@@ -20,6 +22,7 @@ from omnikit.nn.spectrogram import Spectrogram
 from omnikit.nn.spline import rational_quadratic_spline
 from omnikit.nn.style_encoder import StyleEncoder
 from omnikit.nn.vits_losses import (
+    bounded,
     discriminator_loss,
     feature_loss,
     frame_log_likelihood,
@@ -232,7 +235,7 @@ def inference(golden: Golden, model: UVITS) -> None:
             longer = model.dp.log_durations(hidden, mask, noise, g).exp() * INFERRED_LENGTH_SCALE * mask
             durations = longer.ceil()[:, 0].long()
         else:
-            durations = model.frame_durations(hidden[first], mask[first], noise, g)
+            durations = predicted(model, golden, rows, g)
         golden.exact(f"{case}.dur", durations[:, None])
         total = int(expected.sum(2).max())
         path, frames = path_of(durations, total), durations.sum(1)
@@ -244,10 +247,47 @@ def inference(golden: Golden, model: UVITS) -> None:
         latent_noise = torch.zeros(rows, model.latent_dim, total)
         if case == "infer_noise":
             latent_noise = golden["infer_noise.rng_z"] * 0.667
-        z = model.latents(mean[first], log_scale[first], durations, latent_noise, g)
+        spread = take_units(bounded(log_scale[first]), path).exp()
+        z_p = (take_units(mean[first], path) + latent_noise * spread) * inside
+        z = model.flow.inverse(z_p, inside.float(), g) * inside
         golden.close(f"{case}.z", z, valid=inside)
         golden.close(f"{case}.z_p", model.flow(z, inside.float(), g), valid=inside)
-        golden.close(f"{case}.wav", model.dec(z, g))
+        waves = model.dec(z, g)
+        golden.close(f"{case}.wav", waves)
+        states = (hidden[first], mean[first], log_scale[first], durations)
+        golden.close(f"{case}.wav", spoken_alone(model, states, latent_noise / 0.667, g, waves))
+
+
+def predicted(model: UVITS, golden: Golden, rows: int, g: Tensor | None) -> Tensor:
+    """Whole durations [B, T] as decoding predicts them, row by row, without noise."""
+    voice, ids = model.voice(), golden["in.units"]
+    durations = torch.zeros(rows, ids.shape[1], dtype=torch.long)
+    for row, length in enumerate(golden["in.unit_len"][:rows].tolist()):
+        codes = (ids[row : row + 1, None, :length]) - 178
+        *_, frames = voice.prior(codes, torch.zeros(1, 2, length), None if g is None else g[row : row + 1])
+        durations[row, :length] = FrameCount(rounded=False)(frames, last=True)
+    return durations
+
+
+class Recorded(Noise):
+    """The noise of one row that a golden file recorded, before it is scaled."""
+
+    def __init__(self, frames: Tensor) -> None:
+        self.frames = lambda start, stop: frames[..., start:stop]  # type: ignore[assignment]
+
+
+def spoken_alone(model: UVITS, states: tuple[Tensor, ...], noise: Tensor, g: Tensor | None, waves: Tensor) -> Tensor:
+    """The waves [B, 1, S] in which rows that fill the batch were made by the path of `decode`, 7 frames at a time.
+
+    Shorter rows are heard in the reference with the sound of their padding.
+    """
+    waves, voice, total = waves.clone(), model.voice(), noise.shape[-1]
+    for row, frames in enumerate(states[-1].sum(1).tolist()):
+        if frames == total:
+            alone = UnitPrior(*(state[row : row + 1] for state in states), last=True)
+            style = None if g is None else g[row : row + 1]
+            waves[row] = torch.cat(list(voice.speak([alone], Recorded(noise[row : row + 1]), style, repeat(7))), 1)
+    return waves
 
 
 def short_inputs(golden: Golden, model: UVITS) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from golden.check_u2s import one_hot
+from golden.check_u2s import one_hot, spoken_alone
 from golden.compare import Golden, checks
 from omnikit.detokenizers.uvits import UVITS
-from omnikit.nn.alignment import path_of, take_units
+from omnikit.nn.alignment import FrameCount, path_of, take_units
 from omnikit.nn.vits_losses import discriminator_loss, feature_loss, generator_loss
 
 
@@ -69,7 +69,8 @@ def decoding(golden: Golden, model: UVITS) -> None:
         if case == "infer_fixed":
             durations = golden["in.durations"][:, 0].long()
         else:
-            durations = model.frame_durations(hidden, mask, torch.zeros(1, 2, codes.shape[-1]), g)
+            *_, frames = model.voice().prior(codes, torch.zeros(1, 2, codes.shape[-1]), g)
+            durations = FrameCount(rounded=False)(frames, last=True)
         golden.exact(f"{case}.dur", durations[:, None])
         total = int(durations.sum())
         path, inside = path_of(durations, total), torch.ones(1, 1, total)
@@ -77,10 +78,12 @@ def decoding(golden: Golden, model: UVITS) -> None:
         golden.exact(f"{case}.attn", one_hot(path, durations.sum(1), codes.shape[-1])[:, None])
         golden.close(f"{case}.m_p_exp", take_units(mean, path))
         golden.close(f"{case}.logs_p_exp", take_units(log_scale, path))
-        z = model.latents(mean, log_scale, durations, torch.zeros(1, model.latent_dim, total), g)
+        z = model.flow.inverse(take_units(mean, path), inside, g)
         golden.close(f"{case}.z", z)
         golden.close(f"{case}.z_p", model.flow(z, inside, g))
         golden.close(f"{case}.wav", model.dec(z, g))
+        states = (hidden, mean, log_scale, durations)
+        golden.close(f"{case}.wav", spoken_alone(model, states, torch.zeros_like(z), g, golden[f"{case}.wav"]))
 
 
 def posterior(golden: Golden, model: UVITS) -> None:

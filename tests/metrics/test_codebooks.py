@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from omnikit.errors import OmnikitError
-from omnikit.metrics.codebooks import unit_use
+from omnikit.metrics.codebooks import merged_runs, miller_madow_bits, unit_edit_distance, unit_use
 
 
 def test_equal_use_is_the_full_entropy() -> None:
@@ -49,3 +49,34 @@ def test_no_units_and_foreign_ids_are_refused() -> None:
         unit_use([], [8])
     with pytest.raises(OmnikitError, match=r"0\.\.7"):
         unit_use([np.array([[8]])], [8])
+
+
+def test_miller_madow_adds_the_bias_that_the_plug_in_has() -> None:
+    counts = np.array([3, 0, 1, 4])
+    shares = counts[counts > 0] / 8
+    wanted = float(-(shares * np.log(shares)).sum() + (3 - 1) / (2 * 8)) / math.log(2)
+    assert miller_madow_bits(counts) == pytest.approx(wanted)
+    assert miller_madow_bits(np.zeros(4, int)) == 0.0
+
+
+def test_the_correction_brings_small_samples_nearer_to_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    uses = [unit_use([rng.integers(0, 64, (1, 300))], [64]) for _ in range(20)]
+    assert np.mean([use.bits for use in uses]) < 5.9
+    assert np.mean([use.bits_corrected for use in uses]) == pytest.approx(6.0, abs=0.03)
+
+
+def test_runs_are_merged_over_all_codebooks_and_keep_their_time() -> None:
+    codes = np.array([[1, 1, 1, 2, 2], [5, 5, 6, 6, 6]])
+    merged, frames = merged_runs(codes)
+    assert merged.tolist() == [[1, 1, 2], [5, 6, 6]]
+    assert frames.tolist() == [2, 1, 2]
+    again, longer = merged_runs(merged, np.array([2, 1, 2]))
+    assert again.tolist() == merged.tolist()
+    assert longer.tolist() == [2, 1, 2]
+
+
+def test_unit_edit_distance_is_that_of_merged_runs_over_the_longer_one() -> None:
+    assert unit_edit_distance(np.array([[1, 1, 2, 3]]), np.array([[1, 2, 2, 2, 3, 3]])) == 0.0
+    assert unit_edit_distance(np.array([[1, 2, 3, 4]]), np.array([[1, 3, 3]])) == pytest.approx(2 / 4)
+    assert unit_edit_distance(np.array([[1, 2], [0, 0]]), np.array([[1, 2], [0, 1]])) == pytest.approx(1 / 2)

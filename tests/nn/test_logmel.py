@@ -96,3 +96,29 @@ def test_reduced_precision_around_it_does_not_reach_the_spectrum() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         inside, _ = front(noise(3000), torch.tensor([3000]))
     assert torch.equal(inside, front(noise(3000), torch.tensor([3000]))[0])
+
+
+def test_a_stretch_of_a_recording_is_that_stretch_of_the_whole() -> None:
+    """Before normalisation; the ends are mirrored, the middle is not."""
+    front, row = LogMel(16), 0.3 * torch.randn(4_321, generator=torch.Generator().manual_seed(0))
+    peak = front.peak(row)
+    whole = front.stretch(row, 0, 28, peak)
+    for start, end in ((0, 3), (3, 20), (25, 28), (27, 28)):
+        torch.testing.assert_close(front.stretch(row, start, end, peak), whole[start:end], rtol=1e-5, atol=1e-5)
+    normalised = (whole - whole.mean(0)) / (whole.std(0) + 1e-5)
+    mel, frames = front(row[None], torch.tensor([len(row)]))
+    assert frames.tolist() == [28]
+    torch.testing.assert_close(mel[0, :, :28].T, normalised, rtol=1e-4, atol=1e-4)
+
+
+def test_the_published_batches_let_padding_into_shorter_rows_only() -> None:
+    front = LogMel(16)
+    wave = 0.3 * torch.randn(2, 4_000, generator=torch.Generator().manual_seed(0))
+    lengths = torch.tensor([4_000, 3_003])
+    right, frames = front(wave, lengths)
+    front.reflects_batch = True
+    published, _ = front(wave, lengths)
+    alone, _ = front(wave[1:, :3_003], lengths[1:])
+    torch.testing.assert_close(published[0], right[0])
+    torch.testing.assert_close(right[1, :, : frames[1]], alone[0, :, : frames[1]], rtol=1e-4, atol=1e-4)
+    assert (published[1] - right[1]).abs().max() > 0.01

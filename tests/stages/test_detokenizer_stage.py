@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,28 +11,31 @@ from typing import Any
 import lightning
 import pytest
 import torch
+from lightning.pytorch.plugins.precision import Precision
 from torch.utils.data import DataLoader
 
 from omnikit.contracts import UnitsPort
 from omnikit.data.voice_batches import VoiceRecordings
 from omnikit.detokenizers.uvits import UVITS
 from omnikit.errors import OmnikitError
+from omnikit.nn.running_average import follow
 from omnikit.stages.detokenizer import DetokenizerStage
 from omnikit.stages.optim import Optim
-from omnikit.types import Audio
+from omnikit.types import Audio, Style
 
 UNITS = UnitsPort(codebooks=(16,), rate=Fraction(25), layout="frame", vocab_id="units-1")
 
 
 def stage(start: int, lr: float = 1e-3, **changes: Any) -> DetokenizerStage:
     torch.manual_seed(0)
+    units = replace(UNITS, layout=changes.pop("layout", "frame"))
     model = UVITS(
         codebooks=[16],
         vocab_id="units-1",
         unit_rate=25,
         style_dim=4,
         style_space="space-1",
-        layout="frame",
+        layout=units.layout,
         head="istft",
         sample_rate=16_000,
         spectrogram={"num_mels": 20, "max_hz": 8000.0},
@@ -46,7 +51,7 @@ def stage(start: int, lr: float = 1e-3, **changes: Any) -> DetokenizerStage:
         },
         objective={"segment_frames": 8},
     )
-    return DetokenizerStage(model, Optim(lr=lr, steps=4, betas=(0.8, 0.99)), units=UNITS, start=start, **changes)
+    return DetokenizerStage(model, Optim(lr=lr, steps=4, betas=(0.8, 0.99)), units=units, start=start, **changes)
 
 
 def batch() -> VoiceRecordings:
@@ -57,7 +62,14 @@ def batch() -> VoiceRecordings:
     return VoiceRecordings(codes, torch.tensor([10, 10]), durations, Audio(wave, torch.tensor([6400, 6400]), 16_000))
 
 
-def run(module: DetokenizerStage, folder: Path, steps: int) -> lightning.Trainer:
+def run(
+    module: DetokenizerStage,
+    folder: Path,
+    steps: int,
+    *callbacks: lightning.Callback,
+    item: VoiceRecordings | None = None,
+    precision: Precision | None = None,
+) -> lightning.Trainer:
     trainer = lightning.Trainer(
         max_steps=steps,
         accelerator="cpu",
@@ -66,9 +78,11 @@ def run(module: DetokenizerStage, folder: Path, steps: int) -> lightning.Trainer
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
+        callbacks=list(callbacks),
+        plugins=precision,
     )
-    batches = DataLoader([batch()] * steps, batch_size=None)
-    trainer.fit(module, batches, DataLoader([batch()], batch_size=None))
+    item = item or batch()
+    trainer.fit(module, DataLoader([item] * steps, batch_size=None), DataLoader([item], batch_size=None))
     return trainer
 
 
@@ -104,6 +118,72 @@ def test_the_same_seed_trains_the_same(tmp_path: Path) -> None:
         ends.append(weights(module.detokenizer))
     assert torch.equal(ends[0], ends[1])
     assert not torch.equal(ends[0], ends[2])
+
+
+def test_the_running_average_is_what_is_shipped(tmp_path: Path) -> None:
+    module = stage(start=0, average_keep=0.5)
+    assert module.average is not None
+    follow_along = copy.deepcopy(module.detokenizer)
+    seen: list[torch.nn.Module] = []
+
+    class Watch(lightning.Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            seen.append(copy.deepcopy(module.detokenizer))
+
+    run(module, tmp_path, 2, Watch())
+    for keep, current in zip((0.1, 2 / 11), seen, strict=True):
+        follow(follow_along, current, keep)
+    torch.testing.assert_close(weights(module.average), weights(follow_along))
+    assert module.voice is module.average
+    assert not torch.equal(weights(module.average), weights(module.detokenizer))
+    module.settle()
+    assert torch.equal(weights(module.average), weights(module.detokenizer))
+    plain = stage(start=0)
+    assert plain.average is None and plain.voice is plain.detokenizer
+    with pytest.raises(OmnikitError, match="average_keep is 1"):
+        stage(start=0, average_keep=1.0)
+
+
+def test_both_optimisers_step_through_the_precision_in_use(tmp_path: Path) -> None:
+    stepped: list[torch.optim.Optimizer] = []
+
+    class Scaled(Precision):
+        """Gradients a thousand times too large until they are used, as mixed precision in float16 has them."""
+
+        def pre_backward(self, tensor: torch.Tensor, module: Any) -> torch.Tensor:
+            return super().pre_backward(tensor * 1000, module)
+
+        def optimizer_step(self, optimizer: Any, model: Any, closure: Any, **more: Any) -> Any:
+            stepped.append(optimizer)
+            for group in optimizer.param_groups:
+                for weight in group["params"]:
+                    if weight.grad is not None:
+                        weight.grad /= 1000
+            return super().optimizer_step(optimizer, model, closure, **more)
+
+    module = stage(start=0)
+    run(module, tmp_path, 1, precision=Scaled())
+    assert len(stepped) == len({id(optimizer) for optimizer in stepped}) == 2
+
+
+@pytest.mark.parametrize("layout", ["frame", "reduced"])
+def test_one_unit_and_silence_can_be_learnt_and_spoken(layout: str, tmp_path: Path) -> None:
+    module = stage(start=0, layout=layout)
+    wave = torch.zeros(3, 15 * 256)  # silence; one unit of five frames; units of one frame each
+    wave[1, : 5 * 256] = torch.linspace(-0.5, 0.5, 5 * 256)
+    wave[2, : 3 * 256] = 0.1
+    lengths = torch.tensor([3, 1, 3])
+    durations = torch.tensor([[5, 5, 5], [5, 0, 0], [1, 1, 1]]) if layout == "frame" else None
+    audio = Audio(wave, torch.tensor([15, 5, 3]) * 256, 16_000)
+    item = VoiceRecordings(torch.zeros(3, 1, 3, dtype=torch.long), lengths, durations, audio)
+    run(module, tmp_path, 2, item=item)
+    assert weights(module).isfinite().all()
+    units = module.voice_batch(item).units
+    vectors = module.detokenizer.style_vectors(audio)
+    assert vectors is not None and vectors.isfinite().all()
+    style = Style(vector=vectors, space_id="space-1")
+    spoken = module.detokenizer.eval().decode(units, style, torch.Generator().manual_seed(0))
+    assert spoken.wave.isfinite().all() and (spoken.lengths >= module.detokenizer.hop_size).all()
 
 
 def test_a_broken_loss_is_named(tmp_path: Path) -> None:

@@ -22,28 +22,25 @@ def make(**parameters: int) -> VisionStage:
     return stage
 
 
-def test_a_cell_is_read_from_its_own_patches() -> None:
-    stage = make(patch_size=8)
-    marks = torch.arange(64.0).view(1, 64, 1).expand(1, 64, 64)  # every patch holds its number
-    stage.vision_encoder.encode = lambda _: type("F", (), {"features": marks})
-    with torch.no_grad():
-        for head in stage.heads.values():
-            head.weight.fill_(1 / 64)
-            head.bias.zero_()
-        read = stage.read(torch.zeros(1, 3, 64, 64))["shape"][0, :, 0]
-    assert read.tolist() == pytest.approx([13.5, 17.5, 45.5, 49.5])  # means of the 4 x 4 quarters of 8 x 8
+def test_a_patch_is_labelled_by_its_own_cell() -> None:
+    batch = SceneBatches(batch_size=3, num_batches=1, seed=0)[0]
+    labels = make(patch_size=8).labels(batch)
+    assert labels["place"][0].tolist() == 4 * [0, 0, 0, 0, 1, 1, 1, 1] + 4 * [2, 2, 2, 2, 3, 3, 3, 3]
+    for name, cells in batch.labels.items():
+        quarters = labels[name].view(3, 2, 4, 2, 4)  # [B, row, y, column, x]
+        assert bool((quarters == cells.view(3, 2, 1, 2, 1)).all())
 
 
 def test_it_learns_what_lies_where() -> None:
     stage = make()
     optimizer = stage.configure_optimizers()["optimizer"]
     batch = SceneBatches(batch_size=16, num_batches=1, seed=0)[0]
-    before = accuracy(stage.read(batch.pixels), batch.labels)
+    before = accuracy(stage.read(batch.pixels), stage.labels(batch))
     for _ in range(60):
         optimizer.zero_grad()
         stage.training_step(batch, 0).backward()
         optimizer.step()
-    after = accuracy(stage.read(batch.pixels), batch.labels)
+    after = accuracy(stage.read(batch.pixels), stage.labels(batch))
     assert min(after.values()) > 0.9 and before["shape"] < 0.6
 
 

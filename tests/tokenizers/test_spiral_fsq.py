@@ -17,7 +17,8 @@ from torch import Tensor
 
 from omnikit.contracts import AudioPort, UnitsPort
 from omnikit.errors import ContractError, MediaError, OmnikitError
-from omnikit.tokenizers.spiral_fsq import SpiralFSQ, merge_runs
+from omnikit.tokenizers.bottleneck import merge_runs
+from omnikit.tokenizers.spiral_fsq import SpiralFSQ
 from omnikit.types import Audio, Units
 
 CONF = Path(__file__).parents[2] / "conf" / "tokenizer"
@@ -152,7 +153,7 @@ def test_contract_follows_the_parameters() -> None:
     }
     default = UnitsPort(codebooks=(4096,), rate=Fraction(25), layout="reduced", vocab_id="untrained")
     assert SpiralFSQ.contract().gives["units"] == default
-    assert not contract.causal and contract.lookahead_ms is None
+    assert not contract.causal and contract.lookahead_ms == 800
 
 
 def test_units_keep_what_the_contract_gives() -> None:

@@ -17,12 +17,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from omnikit.backbones.attention import use_attention
+from omnikit.backbones.constrained import Automaton, Pieces, Vocabulary
 from omnikit.backbones.models import published_model, published_text, random_model
 from omnikit.backbones.text_tokenizer import ByteBPE, PublishedTokenizer, TextTokenizer, train_text_tokenizer
 from omnikit.backbones.unit_vocabulary import UnitVocabulary
 from omnikit.contracts import DERIVED, Contract, FramesPort, UnitsPort
 from omnikit.errors import OmnikitError, unknown_name
 from omnikit.slots.backbone import Backbone, Generated, Segment
+from omnikit.slots.grammar import Rule
 from omnikit.types import Layout, Losses
 
 NONE = "none"
@@ -178,10 +181,12 @@ class HFCausal(Backbone):
         generator: torch.Generator,
         max_new_tokens: int,
         temperature: float = 0.0,
+        grammar: Rule | None = None,
     ) -> list[Generated]:
         """Continue each prompt until the end token or `max_new_tokens`; prompts of different lengths share a batch.
 
-        Raises `OmnikitError` when a prompt and `max_new_tokens` exceed `max_positions`.
+        With a `grammar` only tokens are written from which a reply of it can still end within `max_new_tokens`.
+        Raises `OmnikitError` when a prompt and `max_new_tokens` exceed `max_positions`, or no reply is short enough.
         """
         if temperature < 0 or max_new_tokens < 1:
             raise OmnikitError(
@@ -200,7 +205,9 @@ class HFCausal(Backbone):
         end = self.text.controls["end"][0]
         is_open = torch.ones(len(pads), dtype=torch.bool, device=embeds.device)
         written: list[Tensor] = []
-        for _ in range(max_new_tokens):
+        automaton = None if grammar is None else self._automaton(grammar, max_new_tokens)
+        states = [0] * len(pads)
+        for left in range(max_new_tokens, 0, -1):
             hidden = self.model(
                 inputs_embeds=embeds,
                 attention_mask=mask if padded else None,
@@ -208,12 +215,17 @@ class HFCausal(Backbone):
                 past_key_values=cache,
                 use_cache=True,
             ).last_hidden_state
-            chosen = _choose(self._logits(hidden[:, -1]).float(), temperature, generator)  # [B]
+            logits = self._logits(hidden[:, -1]).float()  # [B, V]
+            if automaton is not None:
+                logits = logits.masked_fill(~automaton.allowed(states, left).to(logits.device), -torch.inf)
+            chosen = _choose(logits, temperature, generator)  # [B]
             chosen = torch.where(is_open, chosen, end)
             written.append(chosen)
             is_open &= chosen != end
             if not is_open.any():
                 break
+            if automaton is not None:
+                states = [automaton.after(*pair) for pair in zip(states, chosen.tolist(), strict=True)]
             embeds = self.model.get_input_embeddings()(chosen).unsqueeze(1)  # [B, 1, W]
             mask = F.pad(mask, (0, 1), value=1)
             places = places[:, -1:] + 1
@@ -225,12 +237,32 @@ class HFCausal(Backbone):
         self.text: TextTokenizer = published_text(self._pretrained) if published else ByteBPE(merges)
         self.units = UnitVocabulary(self.codebooks, self.text.size)
         self.num_tokens = self.text.size + self.units.size
+        self._vocabulary: Vocabulary | None = None
+        self._automata: dict[Rule, Automaton] = {}
         if published:
             whole = published_model(self._pretrained, self.width, self.max_positions, self.num_tokens)
         else:
             whole = random_model(self._sizes, self.num_tokens)
         self.model = whole.base_model
+        use_attention(self.model)
         self.lm_head = None if whole.config.tie_word_embeddings else whole.get_output_embeddings()
+
+    def _automaton(self, grammar: Rule, max_new_tokens: int) -> Automaton:
+        """The grammar over this vocabulary, kept for the next call; its states are found as they are reached."""
+        if self._vocabulary is None:
+            books = self.units.ranges()
+            self._vocabulary = Vocabulary(
+                Pieces(self.text.pieces()), books, self.text.controls["end"][0], self.num_tokens
+            )
+        if grammar not in self._automata:
+            self._automata[grammar] = Automaton(grammar, self._vocabulary)
+        automaton = self._automata[grammar]
+        if automaton.shortest() > max_new_tokens:
+            raise OmnikitError(
+                f"The shortest reply of this grammar takes up to {automaton.shortest()} tokens, "
+                f"but max_new_tokens is {max_new_tokens}."
+            )
+        return automaton
 
     def _finish(self, row: list[int], end: int) -> Generated:
         finished = end in row

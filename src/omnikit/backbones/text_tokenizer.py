@@ -33,6 +33,10 @@ class TextTokenizer(ABC):
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; controls spell nothing, bytes that are no UTF-8 become U+FFFD."""
 
+    @abstractmethod
+    def pieces(self) -> dict[int, bytes]:
+        """The bytes of every id that is text. Raises `OmnikitError` for a vocabulary that is not made of bytes."""
+
 
 class ByteBPE(TextTokenizer):
     """A byte-level BPE that is wholly given by its `merges` ("a b", in order of priority); none is plain bytes.
@@ -65,6 +69,9 @@ class ByteBPE(TextTokenizer):
     def decode(self, ids: Sequence[int]) -> str:
         return self._tokenizer.decode([index for index in ids if index < self._num_text])
 
+    def pieces(self) -> dict[int, bytes]:
+        return _bytes_of(self._tokenizer.get_vocab())
+
 
 def train_text_tokenizer(texts: Iterable[str], vocab_size: int) -> list[str]:
     """Merges of a byte-level BPE with at most `vocab_size` pieces (bytes included), learnt from `texts`."""
@@ -83,6 +90,20 @@ def _alphabet() -> list[str]:
     from tokenizers import pre_tokenizers
 
     return sorted(pre_tokenizers.ByteLevel.alphabet())
+
+
+def _bytes_of(vocabulary: Mapping[str, int]) -> dict[int, bytes]:
+    """Id → bytes of pieces in the byte-level alphabet.
+
+    Visible Latin-1 stands for itself, the other bytes stand from U+0100 on, in order.
+    Ref: Radford et al. 2019 (GPT-2).
+    """
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [value for value in range(NUM_BYTES) if value not in visible]
+    byte_of = {chr(value): value for value in visible} | {
+        chr(0x100 + place): value for place, value in enumerate(hidden)
+    }
+    return {index: bytes(byte_of[letter] for letter in piece) for piece, index in vocabulary.items()}
 
 
 class PublishedTokenizer(TextTokenizer):
@@ -105,6 +126,16 @@ class PublishedTokenizer(TextTokenizer):
     def decode(self, ids: Sequence[int]) -> str:
         known = [index for index in ids if index < len(self._tokenizer)]
         return self._tokenizer.decode(known, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def pieces(self) -> dict[int, bytes]:
+        added = self._tokenizer.added_tokens_decoder
+        vocabulary = self._tokenizer.get_vocab()
+        if not set(_alphabet()) <= set(vocabulary):
+            raise OmnikitError(
+                "The text vocabulary of this model is no byte-level BPE, so a reply cannot be held to a grammar.\n"
+                "Decode without it (constrained=False), or take a byte-level model, as Qwen and Llama 3."
+            )
+        return _bytes_of({piece: index for piece, index in vocabulary.items() if index not in added})
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer's own files."""

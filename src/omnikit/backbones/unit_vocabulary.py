@@ -36,6 +36,10 @@ class UnitVocabulary:
         shifted = [[unit + start for unit in row] for row, start in zip(units, self._offsets, strict=True)]
         return [index for step in zip(*shifted, strict=True) for index in step]
 
+    def ranges(self) -> tuple[range, ...]:
+        """The token ids of every codebook."""
+        return tuple(range(start, start + size) for start, size in zip(self._offsets, self.codebooks, strict=True))
+
     def spell(self, index: int) -> str:
         """The text of one token id of this vocabulary."""
         book = max(book for book, start in enumerate(self._offsets) if start <= index)

@@ -21,7 +21,10 @@ VERBS = {
     "check": "negotiate a system and draw it, without loading weights",
     "train": "train one stage",
     "eval": "judge a trained system on unseen texts and print the table",
-    "data": "make or check a corpus",
+    "probe": "what a tokenizer's units keep, cost and leak, as a table and a picture",
+    "data": "make or check a corpus, or turn recordings into units",
+    "style": "list, make, mix, export and import styles",
+    "load": "turn weights that others published into trained parts",
 }
 
 

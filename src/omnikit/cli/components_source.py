@@ -1,7 +1,14 @@
-"""Hydra reads the registry: `tokenizer=spiral_fsq` works without a YAML file, its node is made from the signature."""
+"""Hydra reads the registry: `tokenizer=spiral_fsq` works without a YAML file, its node is made from the signature.
+
+A distribution that has variants of its own says where by an entry point of group `omnikit.conf` whose value is the
+dotted name of the folder; the files are found without importing anything of it.
+"""
 
 from __future__ import annotations
 
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
@@ -13,6 +20,8 @@ from omegaconf import OmegaConf
 
 from omnikit.contracts import bind_parameters, signature_of
 from omnikit.registry import SLOTS, available, resolve
+
+CONF_GROUP = "omnikit.conf"
 
 
 def component_node(component_id: str) -> dict[str, Any]:
@@ -64,10 +73,25 @@ class ComponentsSource(ConfigSource):
         return ConfigResult(provider=self.provider, path="components://", config=node, header={"package": None})
 
 
+def plugin_folders() -> dict[str, Path]:
+    """The config folders of installed distributions, by the name of their entry point; missing ones are left out."""
+    folders = {}
+    for point in metadata.entry_points(group=CONF_GROUP):
+        package, *inside = point.value.split(".")
+        spec = find_spec(package)  # of a top-level package: nothing is run
+        for location in (spec.submodule_search_locations or ()) if spec else ():
+            folder = Path(location, *inside)
+            if folder.is_dir():
+                folders[point.name] = folder
+    return folders
+
+
 class ComponentsSearchPath(SearchPathPlugin):
-    """Puts `components://` behind the packaged YAML files."""
+    """Puts the files of other distributions, then `components://`, behind the packaged YAML files."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for name, folder in plugin_folders().items():
+            search_path.append(provider=name, path=folder.as_uri())
         search_path.append(provider="omnikit", path="components://")
 
 

@@ -1,4 +1,4 @@
-"""`omnikit data make` makes a synthetic corpus, `omnikit data check` says what is wrong with one."""
+"""`omnikit data make` makes a synthetic corpus, `check` says what is wrong with one, `units` turns sound into units."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-HELP = "make a synthetic speech corpus, or check one"
+HELP = "make a synthetic speech corpus, check one, or turn recordings into units"
 
 Progress = Callable[[int, int], None]
 _PLAIN_STEPS = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `make` and `check`."""
-    verbs = parser.add_subparsers(dest="data_verb", required=True, metavar="{make,check}")
+    """Declare `make`, `check` and `units`."""
+    verbs = parser.add_subparsers(dest="data_verb", required=True, metavar="{make,check,units}")
     make = verbs.add_parser("make", help="make a corpus (resumable; same seed, same bytes)")
     make.add_argument("--out", required=True, metavar="DIR", help="folder of the corpus, new or interrupted")
     make.add_argument("--hours", required=True, type=float, metavar="H", help="hours of speech, for example 0.5 or 12")
@@ -26,6 +26,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = verbs.add_parser("check", help="check a corpus: schema, sound, pictures, splits")
     check.add_argument("path", metavar="PATH", help="a folder of JSONL files, or one JSONL file")
     check.add_argument("--json", action="store_true", help="print the problems as one JSON list")
+    units = verbs.add_parser("units", help="turn recordings into units (resumable; same bytes however interrupted)")
+    units.add_argument(
+        "--tokenizer", required=True, metavar="REF", help="as in omnikit.load: tiny, runs/x/system, FOLDER"
+    )
+    where = units.add_mutually_exclusive_group(required=True)
+    where.add_argument("--audio", metavar="DIR", help="every sound file below this folder")
+    where.add_argument("--corpus", metavar="DIR", help="every recording that the JSONL files of this folder name")
+    units.add_argument("--out", required=True, metavar="DIR", help="folder of the units, new or interrupted")
+    units.add_argument(
+        "--precision", choices=("float32", "bfloat16"), default="float32", help="bfloat16: some ids differ"
+    )
+    units.add_argument(
+        "--max-seconds", type=float, default=60.0, metavar="S", help="longer files are refused (default: 60)"
+    )
+    units.add_argument("--device", default="cpu", help="where the tokenizer runs: cpu, cuda, … (default: cpu)")
 
 
 @contextmanager
@@ -78,6 +93,51 @@ def _check(args: argparse.Namespace) -> int:
     return 2 if problems else 0
 
 
+def _part_of(reference: str) -> str:
+    """A reference to a whole system as one to its tokenizer, so that nothing else is loaded; others unchanged."""
+    from omnikit.artefacts import CARD, weights_root
+    from omnikit.errors import UnknownName
+
+    try:
+        folder = Path(reference) if Path(reference).is_dir() else weights_root(reference)
+    except UnknownName:
+        return reference
+    return reference if (folder / CARD).is_file() else f"{reference}#tokenizer"
+
+
+def _units(args: argparse.Namespace) -> int:
+    import torch
+
+    from omnikit.errors import OmnikitError
+    from omnikit.slots.tokenizer import SpeechTokenizer
+    from omnikit.system import load
+    from omnikit.training.extract import recordings_of
+    from omnikit.training.unit_folder import FAILURES, extract_folder, recordings_in
+
+    tokenizer = load(_part_of(args.tokenizer))
+    if not isinstance(tokenizer, SpeechTokenizer):
+        raise OmnikitError(
+            f"{args.tokenizer} is a {type(tokenizer).__name__}, no tokenizer; try {args.tokenizer}#tokenizer."
+        )
+    try:
+        tokenizer = tokenizer.to(args.device)
+    except (RuntimeError, AssertionError) as error:
+        raise OmnikitError(f"Cannot work on --device {args.device}: {str(error).splitlines()[0]}") from error
+    tokenizer.precision = getattr(torch, args.precision)
+    root = Path(args.audio or args.corpus)
+    paths = recordings_in(root) if args.audio else recordings_of(root)
+    with progress_bar("Extracting units") as progress:
+        made = extract_folder(tokenizer, root, paths, Path(args.out), max_s=args.max_seconds, progress=progress)
+    for path, reason in made.failures.items():
+        print(f"left out {path}: {reason.splitlines()[0]}", file=sys.stderr)
+    print(
+        f"{made.folder}: {made.num_units} units of {made.num_recordings} recordings, {made.seconds / 3600:.2f} h; "
+        f"{len(made.failures)} left out" + (f", reasons in {made.folder / FAILURES}" if made.failures else "")
+    )
+    return 2 if made.failures else 0
+
+
 def run(args: argparse.Namespace) -> int:
-    """Do what the command line asks; 0 when all is well, 2 when `check` found problems."""
-    return _make(args) if args.data_verb == "make" else _check(args)
+    """Do what the command line asks; 0 when all is well, 2 when `check` found problems or `units` left files out."""
+    verbs = {"make": _make, "check": _check, "units": _units}
+    return verbs[args.data_verb](args)

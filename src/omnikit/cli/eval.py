@@ -9,18 +9,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omnikit.errors import WeightsError
+from omnikit.errors import OmnikitError, WeightsError
 
 if TYPE_CHECKING:
     from omnikit.evaluation.judge import Judgement
     from omnikit.system import System
 
+PAGE_TEXTS = 2
 HELP = """Judge a trained system on texts that no training saw. Prints a Markdown table: every figure with its 95 %
-interval over utterances and its target. Writes nothing; progress goes to stderr.
+interval over utterances and its target. Writes nothing but the page of --html; progress goes to stderr.
 
   omnikit eval experiment=emova_tiny                                     the weights that ship with omnikit
   omnikit eval experiment=emova_tiny weights=runs/emova_tiny/system data.path=corpus
   omnikit eval experiment=emova_tiny num_items=50 --json                 quicker; also by style and by kind of question
+  omnikit eval experiment=emova_tiny "parts=[voice,control]" --html voice.html   one part alone; a page with players
 """
 
 
@@ -28,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("overrides", nargs="*", help="Hydra overrides: key=value")
     parser.add_argument("--json", action="store_true", help="machine-readable output, with figures by group")
+    parser.add_argument("--html", help="also write a page with the figures and the voice in every style (.html)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,14 +39,20 @@ def run(args: argparse.Namespace) -> int:
     from omnikit.data.corpus import read_summary
     from omnikit.evaluation.figures import markdown
     from omnikit.evaluation.judge import check_corpus, judge_all
+    from omnikit.evaluation.voice_tables import voice_tables
 
     config = compose_config("eval", args.overrides)
     corpus = Path(config["data"]["path"])
     check_corpus(corpus)
+    page = _page_path(args.html)
     system = trained_system(config)
     summary = read_summary(corpus)
-    judgement = judge_all(system, corpus, num_items=config["num_items"], seed=config["seed"], progress=_say)
+    judgement = judge_all(
+        system, corpus, num_items=config["num_items"], seed=config["seed"], parts=config["parts"], progress=_say
+    )
     identity = {"path": str(corpus), "seed": summary.seed, "hours": summary.hours, "sha256": summary.content_sha256}
+    if page is not None:
+        _write_page(page, system, corpus, config, judgement)
     if args.json:
         setting = {
             "weights": config["weights"],
@@ -55,11 +64,38 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({**setting, "figures": figures, "left_out": judgement.left_out}, indent=1))
         return 0
     print(markdown(judgement.figures))
+    for table in voice_tables(judgement.figures):
+        print(f"\n{table.markdown()}")
     source = f"corpus of {summary.hours:g} h, seed {summary.seed}, {summary.content_sha256[:12]}"
     size = f"n is at most {config['num_items']}, four times that for codebook and probes"
     print(f"\nWeights {config['weights']}; {source}; {size}. Intervals: 95 %, over utterances.")
     _print_left_out(judgement)
     return 0
+
+
+def _page_path(html: str | None) -> Path | None:
+    """Where the page goes, None where none is asked for; refuses what could not be written."""
+    if html is None:
+        return None
+    path = Path(html)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise OmnikitError(f"--html '{html}' must end in .html.")
+    if not path.parent.is_dir():
+        raise OmnikitError(f"--html '{html}': the folder {path.parent} does not exist.")
+    return path
+
+
+def _write_page(path: Path, system: System, corpus: Path, config: Mapping[str, Any], judgement: Judgement) -> None:
+    """The page of the voice; texts are spoken in every style where the system can speak."""
+    from omnikit.evaluation.voice_takes import readings
+    from omnikit.report.voice_page import write_voice_page
+
+    can_speak = all(slot in system.parts for slot in ("tokenizer", "style", "detokenizer"))
+    spoken = readings(system, corpus, PAGE_TEXTS, config["seed"]) if can_speak else []
+    parts = ", ".join(node.component for slot, node in system.plan.nodes.items() if slot in system.parts)
+    about = {"Weights": str(config["weights"]), "Parts": parts, "Corpus": str(corpus), "Seed": str(config["seed"])}
+    size = write_voice_page(path, judgement.figures, spoken, about)
+    _say(f"wrote {path} ({size / 1e6:.1f} MB)")
 
 
 def trained_system(config: Mapping[str, Any]) -> System:

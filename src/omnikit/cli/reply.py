@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from omnikit.cli.speaking import add_speaking_arguments, finish, open_system, parse_style
+from omnikit.cli.speaking import add_speaking_arguments, asked_labels, asked_style, finish, open_system
 from omnikit.errors import OmnikitError
 
 HELP = """Answer a question about a picture, aloud. Prints the turn as JSON: what was heard, the answer, its style and
@@ -25,10 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Answer and write the sound."""
-    style = parse_style(args.style)
+    asked_labels(args)
     if (args.audio is None) == (args.text is None):
         raise OmnikitError("Give the question either as --audio FILE or as --text 'words'.")
     system = open_system(args)
+    style = asked_style(args, system)
     return finish(
         system.reply(image=args.image, audio=args.audio, text=args.text, style=style, seed=args.seed), args.out
     )

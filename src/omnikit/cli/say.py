@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from omnikit.cli.speaking import add_speaking_arguments, finish, open_system, parse_style
+from omnikit.cli.speaking import add_speaking_arguments, asked_labels, asked_style, finish, open_system
 
 HELP = """Speak a text in a style. Prints the style that was used and who decided it.
 
   omnikit say "the red star is big" --style emotion=sad,pitch=low --out x.wav
+  omnikit say "the red star is big" --style emotion=happy,speed=1.1 --out x.wav
+  omnikit say "the red star is big" --reference voice.wav --out x.wav
 """
 
 
@@ -20,5 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Speak and write the sound."""
-    style = parse_style(args.style)
-    return finish(open_system(args).say(args.text, style=style, seed=args.seed), args.out)
+    asked_labels(args)
+    system = open_system(args)
+    return finish(system.say(args.text, style=asked_style(args, system), seed=args.seed), args.out)

@@ -8,32 +8,43 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omnikit.errors import OmnikitError
+from omnikit.slots.style_factors import parse_labels
 
 if TYPE_CHECKING:
     from omnikit.system import Reply, System
+    from omnikit.types import Labels, Style
 
 
 def add_speaking_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of a verb that speaks."""
     parser.add_argument("--out", required=True, help="the sound file to write (.wav or .flac)")
-    parser.add_argument(
-        "--style", default="", help="factor=value pairs, e.g. emotion=sad,pitch=low; the rest is decided for you"
+    style = parser.add_mutually_exclusive_group()
+    style.add_argument(
+        "--style", default="", help="factor=value pairs, e.g. emotion=sad,speed=1.1; the rest is decided for you"
     )
+    style.add_argument("--reference", metavar="FILE", help="speak in the style of this recording")
+    style.add_argument("--style-file", metavar="FILE", help="speak in the style of this file (`omnikit style mix`)")
+    style.add_argument("--style-text", metavar="WORDS", help="speak as described, e.g. 'a slow sad man'")
     parser.add_argument("--system", default="tiny", help="a folder of trained parts, or a tag (default: tiny)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes on CPU")
 
 
-def parse_style(text: str) -> dict[str, str]:
-    """`emotion=sad,pitch=low` as a mapping. Raises `OmnikitError` for anything else."""
-    style = {}
-    for item in filter(None, (part.strip() for part in text.split(","))):
-        factor, equals, value = item.partition("=")
-        if not equals or not factor or not value:
-            raise OmnikitError(
-                f"--style '{text}' cannot be read at '{item}'.\nWrite factor=value pairs: --style emotion=sad,pitch=low"
-            )
-        style[factor.strip()] = value.strip()
-    return style
+def asked_labels(args: argparse.Namespace) -> Labels:
+    """The labels of `--style`, none where the style is given otherwise. Raises `OmnikitError` for what is no label."""
+    return parse_labels(args.style)
+
+
+def asked_style(args: argparse.Namespace, system: System) -> Labels | Style:
+    """What the arguments ask for: labels to put over the model's own, or a whole style."""
+    if args.reference is not None:
+        return system.style_of(reference=args.reference)
+    if args.style_text is not None:
+        return system.style_of(description=args.style_text)
+    if args.style_file is not None:
+        from omnikit.serving.style_files import read_one_style
+
+        return read_one_style(Path(args.style_file))
+    return asked_labels(args)
 
 
 def open_system(args: argparse.Namespace) -> System:

@@ -38,5 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     for config in configs:
         cost = run_stage(config)
+        if not cost:  # of several processes the first one speaks
+            continue
         print(f"{config['out']}/{config['stage']['name']}: {cost['steps']} steps in {cost['wall_s']:.0f} s")
     return 0

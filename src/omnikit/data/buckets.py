@@ -1,6 +1,7 @@
-"""Batches as a pure function of (seed, step): items of similar length together, the same for any number of workers.
+"""Batches of items of similar length: in order of length, or as a pure function of (seed, step) for training.
 
-Because batch `i` never depends on what ran before, a run resumes exactly by asking for the next index.
+Because batch `i` never depends on what ran before, a run resumes exactly by asking for the next index, and it is the
+same for any number of workers.
 """
 
 from __future__ import annotations
@@ -8,6 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
+
+def length_batches(lengths: Sequence[float], max_length: float) -> list[list[int]]:
+    """Every item once, shortest first, in batches whose longest item times their size is at most `max_length`.
+
+    A single item may be longer than that. Equal lengths keep their order.
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda item: lengths[item]):
+        if not batches or lengths[index] * (len(batches[-1]) + 1) > max_length:
+            batches.append([])
+        batches[-1].append(index)
+    return batches
 
 
 class BucketPlan:

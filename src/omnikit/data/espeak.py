@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
+import re
 import shutil
 import tempfile
 import threading
@@ -24,7 +25,7 @@ import soxr
 from omnikit.data.phones import phones_of
 from omnikit.data.prosody import Prosody
 from omnikit.data.voices import CANONICAL_VOICE, VOICES, voice_named
-from omnikit.errors import DataError, OmnikitError
+from omnikit.errors import DataError, OmnikitError, unknown_name
 
 SAMPLE_RATE = 16_000
 ESPEAK_RATE = 22_050
@@ -40,6 +41,8 @@ _PHONEME_EVENT = 7
 _INIT_FLAGS = 0x8001  # phoneme events; report errors instead of leaving the process
 _RETRIEVAL = 2
 _UTF8 = 1
+_BETWEEN_MNEMONICS = "_"
+_ANOTHER_LANGUAGE = re.compile(r"\([a-z-]+\)")
 _QUIET_VOLUME = 30  # far from espeak-ng's own clipping; the level is set afterwards
 
 
@@ -75,6 +78,7 @@ class Speech:
 @dataclass(frozen=True)
 class _Library:
     lib: ctypes.CDLL
+    source: Path
     folder: tempfile.TemporaryDirectory[str]
     pitches: dict[str, tuple[int, int]]
     lock: threading.Lock
@@ -127,7 +131,9 @@ def _library() -> _Library:
     rate = lib.espeak_Initialize(_RETRIEVAL, 0, str(home).encode(), _INIT_FLAGS)
     if rate != ESPEAK_RATE:
         raise OmnikitError(f"espeak-ng did not start: it reports a rate of {rate} Hz instead of {ESPEAK_RATE} Hz.")
-    return _Library(lib, folder, pitches, threading.Lock())
+    lib.espeak_TextToPhonemes.argtypes = [ctypes.POINTER(ctypes.c_char_p), ctypes.c_int, ctypes.c_int]
+    lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
+    return _Library(lib, source, folder, pitches, threading.Lock())
 
 
 def pitch_settings(prosody: Prosody, low_hz: float, high_hz: float) -> tuple[int, int]:
@@ -174,6 +180,34 @@ class Espeak:
         """The phones of `text` as the canonical neutral voice says them; empty for a text with nothing to say."""
         raw, events = self._speak(text, CANONICAL_VOICE, Prosody())
         return tuple(symbol for symbol, _, _ in _timed_phones(events, raw.size))
+
+    def transcribe(self, text: str, language: str) -> tuple[tuple[str, ...], ...]:
+        """The mnemonics of every word of `text`, with stress marks and tones, in a language of espeak-ng (`de`, `cmn`).
+
+        Raises UnknownName for a language that it does not have.
+        """
+        library = self._library
+        place = languages()
+        if language not in place:
+            raise unknown_name("espeak-ng language", language, place)
+        home = Path(library.folder.name) / "espeak-ng-data"
+        voice = place[language].lower()  # as espeak-ng makes every name that it is asked for
+        dictionary = f"{voice_file(language).get('dictionary', language.split('-')[0])}_dict"
+        for name, copy in ((place[language], home / voice), (dictionary, home / dictionary)):
+            if not copy.exists() and (library.source / name).exists():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(library.source / name, copy)
+        mode = ord(_BETWEEN_MNEMONICS) << 8
+        words: list[tuple[str, ...]] = []
+        rest = ctypes.c_char_p(text.replace("\0", " ").encode("utf-8"))
+        with library.lock:
+            if library.lib.espeak_SetVoiceByName(voice.removeprefix("lang/").encode()):
+                raise OmnikitError(f"espeak-ng could not load the language '{language}'.")
+            while rest.value is not None:  # one clause a call
+                said = library.lib.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, mode).decode("utf-8", "replace")
+                for word in _ANOTHER_LANGUAGE.sub("", said).split():
+                    words.append(tuple(filter(None, word.split(_BETWEEN_MNEMONICS))))
+        return tuple(filter(None, words))
 
     def _speak(self, text: str, voice: str, prosody: Prosody) -> tuple[np.ndarray, list[tuple[str, int]]]:
         """int16 samples [S] at 22 050 Hz and the phoneme events (mnemonic, first sample)."""
@@ -226,6 +260,26 @@ def _timed_phones(events: list[tuple[str, int]], num_samples: int) -> tuple[tupl
         for place, symbol in enumerate(symbols):
             timed.append((symbol, round(float(edges[place]), 4), round(float(edges[place + 1]), 4)))
     return tuple(timed)
+
+
+@functools.cache
+def languages() -> dict[str, str]:
+    """The files of espeak-ng's languages, under its data folder, by name in lower case."""
+    root = _library().source
+    found = sorted(path for path in (root / "lang").rglob("*") if path.is_file())
+    return {path.name.lower(): path.relative_to(root).as_posix() for path in found}
+
+
+def voice_file(language: str) -> dict[str, str]:
+    """What the file of a language sets: the first word behind each key, of equal keys the first."""
+    text = (_library().source / languages()[language]).read_text(encoding="latin-1")
+    words = [line.split() for line in reversed(text.splitlines())]
+    return {line[0]: line[1] for line in words if len(line) > 1}
+
+
+def phone_table_file() -> Path:
+    """The file that holds the phones of all languages."""
+    return _library().source / "phontab"
 
 
 def espeak_version() -> str:

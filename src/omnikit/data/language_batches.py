@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from omnikit.data.buckets import BucketPlan
-from omnikit.data.media import load_image
+from omnikit.data.media import load_images
 from omnikit.errors import DataError, unknown_name
+from omnikit.nn.picture_sizes import NativeSize
 
 TASKS = ("caption", "asr", "tts", "dialogue")
 Ids = tuple[tuple[int, ...], ...]
@@ -58,11 +58,12 @@ class LanguageSample:
 
 @dataclass(frozen=True)
 class LanguageBatch:
-    """Samples, and the pictures that they show: paths and `pixels` [I, 3, H, W], each picture once."""
+    """Samples, and the pictures that they show, each once: paths, and `pixels` and `sizes` as `Images` holds them."""
 
     samples: tuple[LanguageSample, ...]
     paths: tuple[str, ...]
     pixels: Tensor
+    sizes: tuple[tuple[int, int], ...] | None = None
 
 
 def language_samples(
@@ -143,7 +144,7 @@ class LanguageBatches(Dataset[LanguageBatch]):
         weights: share of the positions of a batch that each task gets (relative numbers; 0 leaves a task out).
         count: positions that a sample takes; similar lengths share a batch.
         batch_tokens: positions of a batch, padding included.
-        image_size: side of the pictures in pixels.
+        image_size: side of the pictures in pixels, or the bounds of those that keep their shape.
 
     Raises `DataError` for a task with a weight and no samples.
     """
@@ -156,7 +157,7 @@ class LanguageBatches(Dataset[LanguageBatch]):
         count: Callable[[LanguageSample], int],
         *,
         batch_tokens: int,
-        image_size: int,
+        image_size: int | NativeSize,
         num_batches: int,
         seed: int,
         start: int = 0,
@@ -189,9 +190,8 @@ class LanguageBatches(Dataset[LanguageBatch]):
         return read_batch(self.root, chosen, self.image_size)
 
 
-def read_batch(root: Path, samples: Sequence[LanguageSample], image_size: int) -> LanguageBatch:
+def read_batch(root: Path, samples: Sequence[LanguageSample], image_size: int | NativeSize) -> LanguageBatch:
     """A batch of `samples` with their pictures, read from below `root`."""
     paths = tuple(dict.fromkeys(path for sample in samples for path in sample.images))
-    pictures = [load_image(root / path, image_size).pixels for path in paths]  # each [1, 3, H, W]
-    pixels = torch.cat(pictures) if pictures else torch.zeros(0, 3, image_size, image_size)
-    return LanguageBatch(tuple(samples), paths, pixels)
+    images = load_images([root / path for path in paths], image_size)
+    return LanguageBatch(tuple(samples), paths, images.pixels, images.sizes)

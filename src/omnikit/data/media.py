@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ import soundfile
 import soxr
 from PIL import Image, ImageOps
 
+from omnikit.data.images import fit
 from omnikit.errors import MediaError
+from omnikit.nn.picture_sizes import NativeSize
 from omnikit.types import Audio, Images
 
 MAX_AUDIO_S = 60.0
@@ -22,6 +25,7 @@ SILENCE_PEAK = 1e-4
 MIN_IMAGE_SIDE = 8
 MAX_IMAGE_PIXELS = 50_000_000
 AUDIO_COMMENT = "synthetic speech made by omnikit"
+_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF: values that turn a picture by a quarter
 _FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 
 
@@ -195,17 +199,39 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def load_image(path: str | os.PathLike[str], size: int, max_pixels: int = MAX_IMAGE_PIXELS) -> Images:
-    """One picture as Images: pixels [1, 3, size, size] float32 in [0, 1], resized bicubically, aspect not kept.
+def read_image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """(height, width) of a picture file as it is seen, from its header alone; raises MediaError."""
+    file = _existing(path, "image")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                width, height = image.size
+                lies = image.getexif().get(_ORIENTATION, 1) in _LYING
+    except Exception as error:  # PIL's plugins raise errors of many classes on broken headers
+        raise MediaError(f"The image file {file} cannot be read: {error}") from error
+    return (width, height) if lies else (height, width)
 
-    Raises MediaError as `read_image` does, and when `size` is below 1.
+
+def load_image(path: str | os.PathLike[str], size: int | NativeSize, max_pixels: int = MAX_IMAGE_PIXELS) -> Images:
+    """One picture as Images, float32 in [0, 1], at the `size` that an encoder's port names, resized bicubically.
+
+    A side in pixels gives pixels [1, 3, size, size], aspect not kept; a `NativeSize` the picture's own shape, packed.
+    Raises MediaError as `read_image` does, when `size` is below 1, and for a picture that `NativeSize` cannot fit.
     """
+    return load_images([path], size, max_pixels)
+
+
+def load_images(
+    paths: Sequence[str | os.PathLike[str]], size: int | NativeSize, max_pixels: int = MAX_IMAGE_PIXELS
+) -> Images:
+    """Pictures as Images, in order, for one call of an encoder; see `load_image`. No path gives no picture."""
     import torch
 
-    if size < 1:
-        raise MediaError(f"Cannot resize an image to {size} x {size} pixels: the size must be at least 1.")
-    image = read_image(path, max_pixels)
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BICUBIC)
-    pixels = np.array(image, dtype=np.float32) / 255.0  # [H, W, 3]
-    return Images(torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous())  # [1, 3, H, W]
+    pictures = []
+    for path in paths:
+        pixels = np.array(fit(read_image(path, max_pixels), size), dtype=np.float32) / 255.0  # [H, W, 3]
+        pictures.append(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())  # [3, H, W]
+    if isinstance(size, NativeSize):
+        return Images.of(pictures) if pictures else Images(torch.zeros(3, 0), ())
+    return Images(torch.stack(pictures) if pictures else torch.zeros(0, 3, size, size))

@@ -17,8 +17,8 @@ from omnikit.data.scenes import CELLS, COLORS, SHAPES, SIZES, Scene, random_scen
 
 NOTHING = -100
 """Label of what does not exist, e.g. the color of an empty cell; no loss is taken there."""
-CLASSES: dict[str, int] = {"shape": len(SHAPES) + 1, "color": len(COLORS), "size": len(SIZES)}
-"""What is told apart in every cell, and among how many; the first shape is an empty cell."""
+CLASSES: dict[str, int] = {"shape": len(SHAPES) + 1, "color": len(COLORS), "size": len(SIZES), "place": len(CELLS)}
+"""What is told of every cell, and among how many; the first shape is an empty cell, the place is the cell itself."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ def cell_labels(scene: Scene) -> dict[str, list[int]]:
     """Class of every cell for each of CLASSES."""
     labels = {name: [NOTHING] * len(CELLS) for name in CLASSES}
     labels["shape"] = [0] * len(CELLS)
+    labels["place"] = list(range(len(CELLS)))
     for item in scene.objects:
         cell = CELLS.index(item.cell)
         labels["shape"][cell] = 1 + SHAPES.index(item.shape)

@@ -5,7 +5,8 @@ Letters: B batch, S samples, N phones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,25 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from omnikit.data.buckets import BucketPlan
+from omnikit.data.shares import Share
+from omnikit.errors import DataError
 from omnikit.types import Audio
 
 
 @dataclass(frozen=True)
 class SpeechBatch:
-    """`audio` [B, S]; `phones` [B, N] class indices padded by 0, `phone_lengths` [B]."""
+    """`audio` [B, S]; `phones` [B, N] class indices padded by 0, `phone_lengths` [B]; the `step` it is made for.
+
+    Where several processes share a batch, `rows` are the places of this share's rows in the whole batch; `counts` is
+    False for a share that stands in for an empty one.
+    """
 
     audio: Audio
     phones: Tensor
     phone_lengths: Tensor
+    step: int
+    rows: tuple[int, ...]
+    counts: bool = True
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,12 @@ def pad_audio(waves: Sequence[np.ndarray], sample_rate: int) -> Audio:
 
 
 class SpeechBatches(Dataset[SpeechBatch]):
-    """Batch number `i` of a training: records `items` = (audio path, duration in s, phone indices)."""
+    """Batch number `i` of a training: records `items` = (audio path, duration in s, phone indices).
+
+    Batches hold about `batch_s` seconds with their padding. Recordings longer than `crop_s` are cut to that length at a
+    place drawn anew each time; their phones then no longer fit, so this is for training without labels. Everything
+    drawn for a row is a function of `seed`, step and row. `share` says which rows of every batch this process reads.
+    """
 
     def __init__(
         self,
@@ -74,35 +89,87 @@ class SpeechBatches(Dataset[SpeechBatch]):
         start: int = 0,
         perturbation: Perturbation | None = None,
         sample_rate: int = 16_000,
+        crop_s: float = math.inf,
     ) -> None:
         self.root, self.items, self.seed, self.start = Path(root), list(items), seed, start
         self.num_batches, self.perturbation, self.sample_rate = num_batches, perturbation or Perturbation(), sample_rate
-        self.plan = BucketPlan([item[1] for item in self.items], batch_s, seed=seed)
+        self.crop_s, self.share = crop_s, Share()
+        self.plan = BucketPlan([min(item[1], crop_s) for item in self.items], batch_s, seed=seed)
 
     def __len__(self) -> int:
         return self.num_batches
 
     def __getitem__(self, index: int) -> SpeechBatch:
         step = index + self.start
-        rng = np.random.default_rng([self.seed, step])
-        chosen = [self.items[i] for i in self.plan.batch(step)]
-        waves = []
-        for path, _, _ in chosen:
-            wave, rate = soundfile.read(self.root / path, dtype="float32")
-            waves.append(self.perturbation(wave, rate, rng))
+        own, counts = self.share.of(self.plan.batch(step).tolist())
+        rows = tuple(row for row, _ in own)
+        chosen = [self.items[item] for _, item in own]
+        waves = [self._wave(path, [self.seed, step, row]) for row, (path, _, _) in zip(rows, chosen, strict=True)]
         lengths = torch.tensor([len(phones) for _, _, phones in chosen])
         phones = torch.zeros(len(chosen), int(lengths.max()), dtype=torch.long)
-        for row, (_, _, own) in zip(phones, chosen, strict=True):
-            row[: len(own)] = torch.as_tensor(own, dtype=torch.long)
-        return SpeechBatch(pad_audio(waves, self.sample_rate), phones, lengths)
+        for row, (_, _, labels) in zip(phones, chosen, strict=True):
+            row[: len(labels)] = torch.as_tensor(labels, dtype=torch.long)
+        return SpeechBatch(pad_audio(waves, self.sample_rate), phones, lengths, step, rows, counts)
+
+    def _wave(self, path: str, key: Sequence[int]) -> np.ndarray:
+        """The recording [S] at `path`, cut and changed as `key` has it drawn."""
+        rng = np.random.default_rng(key)
+        wave, rate = soundfile.read(self.root / path, dtype="float32")
+        if len(wave) > self.crop_s * rate:
+            size = int(self.crop_s * rate)
+            first = int(rng.integers(len(wave) - size + 1))
+            wave = wave[first : first + size]
+        return self.perturbation(wave, rate, rng)
 
 
-def phone_items(records: Sequence[Mapping[str, Any]], index: Mapping[str, int]) -> list[tuple[str, float, list[int]]]:
-    """(path, duration, phone indices) of every message of `records` that has labelled audio."""
+def phone_items(
+    records: Sequence[Mapping[str, Any]],
+    index: Mapping[str, int],
+    transcribe: Callable[[str], Sequence[str]] | None = None,
+) -> list[tuple[str, float, list[int]]]:
+    """(path, duration, phone indices) of every message of `records` that has audio and phones, or a text for them.
+
+    `transcribe` gives the phones of a text, e.g. those of a language pack; without it unlabelled audio is left out.
+    Raises `DataError` for a phone that `index` does not have.
+    """
     found = []
     for record in records:
         for message in record["messages"]:
-            for audio in (message.get("audio"), message.get("rendering", {}).get("audio")):
-                if audio and audio.get("phones"):
-                    found.append((audio["path"], audio["duration_s"], [index[phone[0]] for phone in audio["phones"]]))
+            for audio in filter(None, (message.get("audio"), message.get("rendering", {}).get("audio"))):
+                phones = [phone[0] for phone in audio.get("phones", ())]
+                if not phones and transcribe is not None:
+                    phones = list(transcribe(message.get("text", "")))
+                strange = sorted({phone for phone in phones if phone not in index})
+                if strange:
+                    raise DataError(
+                        f"{audio['path']} has phones that are not among the {len(index)} to learn: {strange[:6]}.\n"
+                        "Choose the language pack that its labels were made with (phones of the stage's recipe)."
+                    )
+                if phones:
+                    found.append((audio["path"], audio["duration_s"], [index[phone] for phone in phones]))
+    return found
+
+
+def audio_items(records: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, list[int]]]:
+    """(path, duration, no phones) of every message of `records` that has audio, labelled or not."""
+    return [
+        (audio["path"], audio["duration_s"], [])
+        for record in records
+        for message in record["messages"]
+        for audio in (message.get("audio"), message.get("rendering", {}).get("audio"))
+        if audio
+    ]
+
+
+def within(
+    items: Sequence[tuple[str, float, list[int]]], min_s: float = 0.0, max_s: float = math.inf
+) -> list[tuple[str, float, list[int]]]:
+    """The items whose duration lies in [min_s, max_s]. Raises `DataError` when there are none."""
+    found = [item for item in items if min_s <= item[1] <= max_s]
+    if not found:
+        shown = f"{min(item[1] for item in items):.1f} to {max(item[1] for item in items):.1f} s" if items else "none"
+        raise DataError(
+            f"No recording lasts between {min_s:g} and {max_s:g} s; the corpus has: {shown}.\n"
+            "Change min_s and max_s of the stage's recipe, or name other files."
+        )
     return found

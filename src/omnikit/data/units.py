@@ -1,13 +1,15 @@
-"""Unit sequences of a corpus, extracted once for each unit vocabulary and read many times.
+"""Unit sequences of many recordings in one folder, extracted once for each unit vocabulary and read many times.
 
-They lie beside the audio in `CORPUS/units/<vocab_id>/`: one flat array, its offsets, and the audio paths in order.
+A folder holds `paths.json` (the recordings in order) and `units.safetensors`: `codes` [K, sum T] int32 of all of them
+one behind the other, `ends` [N] int64 where each ends, and `durations` [sum T] int32 in frames where runs of equal
+units were merged. The folder of a corpus is `CORPUS/units/<vocab_id>`, its paths are relative to the corpus.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +17,41 @@ from safetensors.numpy import load_file, save_file
 
 from omnikit.errors import DataError
 
+ARRAYS, PATHS = "units.safetensors", "paths.json"
+
 
 class UnitStore(Mapping[str, np.ndarray]):
     """Audio path (relative to the corpus) → codes [K, T] int32 of one unit vocabulary."""
 
     def __init__(self, corpus: Path, vocab_id: str) -> None:
-        self.folder = Path(corpus) / "units" / vocab_id
+        self._open(Path(corpus) / "units" / vocab_id)
+
+    @classmethod
+    def at(cls, folder: Path) -> UnitStore:
+        """The store of any folder, e.g. one that `omnikit data units` wrote. Raises `DataError` where there is none."""
+        if not (Path(folder) / PATHS).is_file():
+            raise DataError(
+                f"{folder} holds no units: {PATHS} is missing. Write it by: omnikit data units --out {folder}"
+            )
+        store = cls.__new__(cls)
+        store._open(Path(folder))
+        return store
+
+    def _open(self, folder: Path) -> None:
+        self.folder = folder
         self._rows: dict[str, np.ndarray] = {}
-        if (self.folder / "paths.json").is_file():
-            paths = json.loads((self.folder / "paths.json").read_text())
-            arrays = load_file(self.folder / "units.safetensors")
-            codes, ends = arrays["codes"], arrays["ends"]
-            starts = np.concatenate([[0], ends[:-1]])
-            self._rows = {path: codes[:, a:b] for path, a, b in zip(paths, starts, ends, strict=True)}
+        self.durations: dict[str, np.ndarray] = {}
+        """Frames that each step of a path lasts, [T]; empty where runs were not merged."""
+        if not (folder / PATHS).is_file():
+            return
+        paths = json.loads((folder / PATHS).read_text(encoding="utf-8"))
+        arrays = load_file(folder / ARRAYS)
+        ends = arrays["ends"]
+        starts = np.concatenate([[0], ends[:-1]])
+        for path, start, end in zip(paths, starts, ends, strict=True):
+            self._rows[path] = arrays["codes"][:, start:end]
+            if "durations" in arrays:
+                self.durations[path] = arrays["durations"][start:end]
 
     def __getitem__(self, path: str) -> np.ndarray:
         try:
@@ -37,7 +61,7 @@ class UnitStore(Mapping[str, np.ndarray]):
                 f"No units of '{path}' in {self.folder}; extract them first (the stages do so by themselves)."
             ) from None
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[str]:
         return iter(self._rows)
 
     def __len__(self) -> int:
@@ -50,11 +74,22 @@ class UnitStore(Mapping[str, np.ndarray]):
     def add(self, rows: Mapping[str, np.ndarray]) -> None:
         """Add sequences and write the store anew, whole or not at all."""
         self._rows.update({path: np.asarray(codes, dtype=np.int32) for path, codes in rows.items()})
-        self.folder.mkdir(parents=True, exist_ok=True)
-        paths = list(self._rows)
-        codes = np.concatenate([self._rows[path] for path in paths], axis=1)  # [K, sum T]
-        ends = np.cumsum([self._rows[path].shape[1] for path in paths]).astype(np.int64)
-        save_file({"codes": np.ascontiguousarray(codes), "ends": ends}, self.folder / "units.tmp")
-        (self.folder / "paths.tmp").write_text(json.dumps(paths))
-        os.replace(self.folder / "units.tmp", self.folder / "units.safetensors")
-        os.replace(self.folder / "paths.tmp", self.folder / "paths.json")
+        write_units(self.folder, list(self._rows), list(self._rows.values()))
+
+
+def write_units(
+    folder: Path, paths: Sequence[str], codes: Sequence[np.ndarray], durations: Sequence[np.ndarray] | None = None
+) -> None:
+    """Write the two files of a folder of units: codes [K, T] and, where runs were merged, durations [T], a path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, np.ndarray] = {
+        "codes": np.ascontiguousarray(np.concatenate(list(codes), axis=1), dtype=np.int32),  # [K, sum T]
+        "ends": np.cumsum([own.shape[1] for own in codes]).astype(np.int64),
+    }
+    if durations is not None:
+        arrays["durations"] = np.concatenate(list(durations)).astype(np.int32)
+    staged = {name: folder / f"{name}.{os.getpid()}.tmp" for name in (ARRAYS, PATHS)}  # processes may write the same
+    save_file(arrays, staged[ARRAYS])
+    staged[PATHS].write_text(json.dumps(list(paths)), encoding="utf-8")
+    for name, path in staged.items():
+        os.replace(path, folder / name)

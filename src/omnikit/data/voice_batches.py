@@ -6,7 +6,7 @@ Letters: B batch, S samples, K codebooks, T units.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from torch.utils.data import Dataset
 
 from omnikit.data.buckets import BucketPlan
+from omnikit.data.shares import Share
 from omnikit.data.speech_batches import pad_audio
 from omnikit.data.timing import TimedPhone, warp_durations
 from omnikit.data.units import UnitStore
@@ -38,12 +39,19 @@ class VoiceItem:
 
 @dataclass(frozen=True)
 class VoiceRecordings:
-    """A batch: unit codes [B, K, T] and lengths [B], output frames per unit [B, T], target audio [B, S]."""
+    """A batch: unit codes [B, K, T] and lengths [B], output frames per unit [B, T], target audio [B, S].
+
+    `durations` is None for units off the clock. Where several processes share a batch, `rows` are the places of this
+    share's rows in the whole batch (None: they are the batch); `counts` is False for a share that stands in for an
+    empty one.
+    """
 
     codes: torch.Tensor
     lengths: torch.Tensor
-    durations: torch.Tensor
+    durations: torch.Tensor | None
     audio: Audio
+    rows: tuple[int, ...] | None = None
+    counts: bool = True
 
 
 def voice_items(records: Sequence[Mapping[str, Any]]) -> Iterator[VoiceItem]:
@@ -67,6 +75,8 @@ class VoiceBatches(Dataset[VoiceRecordings]):
     """Batch number `i` of a training: about `batch_s` seconds of styled speech.
 
     The target is cut or padded to whole frames of `hop_size` samples, so that durations and samples agree exactly.
+    `unit_rate` is the clock of the units in Hz; None where runs of equal units were merged, whose lengths then are for
+    the model to find. `share` says which rows of every batch this process reads.
     """
 
     def __init__(
@@ -75,7 +85,7 @@ class VoiceBatches(Dataset[VoiceRecordings]):
         items: Sequence[VoiceItem],
         units: UnitStore,
         *,
-        unit_rate: float,
+        unit_rate: float | None,
         sample_rate: int,
         hop_size: int,
         batch_s: float,
@@ -84,15 +94,18 @@ class VoiceBatches(Dataset[VoiceRecordings]):
         start: int = 0,
     ) -> None:
         self.root, self.items, self.units = Path(root), list(items), units
-        self.unit_s, self.sample_rate, self.hop_size = 1 / unit_rate, sample_rate, hop_size
-        self.num_batches, self.start = num_batches, start
+        self.unit_s = 1 / unit_rate if unit_rate else None
+        self.sample_rate, self.hop_size = sample_rate, hop_size
+        self.num_batches, self.start, self.share = num_batches, start, Share()
         self.plan = BucketPlan([item.duration_s for item in self.items], batch_s, seed=seed)
 
     def __len__(self) -> int:
         return self.num_batches
 
     def __getitem__(self, index: int) -> VoiceRecordings:
-        return self.collate([self.items[i] for i in self.plan.batch(index + self.start)])
+        own, counts = self.share.of(self.plan.batch(index + self.start).tolist())
+        batch = self.collate([self.items[item] for _, item in own])
+        return replace(batch, rows=tuple(row for row, _ in own), counts=counts)
 
     def collate(self, items: Sequence[VoiceItem]) -> VoiceRecordings:
         """The batch of these items."""
@@ -102,10 +115,13 @@ class VoiceBatches(Dataset[VoiceRecordings]):
         durations = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)  # [B, T]
         for i, (own, frames, _) in enumerate(rows):
             codes[i, :, : own.shape[1]] = torch.from_numpy(own.astype(np.int64))
-            durations[i, : len(frames)] = torch.from_numpy(frames)
-        return VoiceRecordings(codes, lengths, durations, pad_audio([wave for _, _, wave in rows], self.sample_rate))
+            if frames is not None:
+                durations[i, : len(frames)] = torch.from_numpy(frames)
+        audio = pad_audio([wave for _, _, wave in rows], self.sample_rate)
+        return VoiceRecordings(codes, lengths, None if self.unit_s is None else durations, audio)
 
-    def _row(self, item: VoiceItem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _row(self, item: VoiceItem) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Codes [K, T], frames of every unit [T] and the target [S]."""
         codes = self.units[item.source]
         wave, rate = soundfile.read(self.root / item.target, dtype="float32")
         if rate != self.sample_rate:
@@ -113,6 +129,8 @@ class VoiceBatches(Dataset[VoiceRecordings]):
         num_frames = max(1, round(len(wave) / self.hop_size))
         samples = num_frames * self.hop_size
         wave = np.pad(wave, (0, max(0, samples - len(wave))))[:samples]
+        if self.unit_s is None:
+            return codes, None, wave
         frames = warp_durations(
             item.source_phones,
             item.target_phones,

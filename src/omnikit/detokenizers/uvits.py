@@ -9,29 +9,38 @@ Emotions", CVPR 2025, section 3.2 (units in, style embedding from a reference en
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from omnikit.contracts import DERIVED, AudioPort, Contract, Free, OneOf, StylePort, UnitsPort
 from omnikit.detokenizers import uvits_sizes as sizes
-from omnikit.detokenizers.uvits_checks import derived_ready, style_vector, unit_codes
-from omnikit.errors import ContractError, DataError, MediaError, unknown_name
+from omnikit.detokenizers.uvits_checks import derived_ready, unit_codes
+from omnikit.detokenizers.uvits_voice import ARRIVING_FRAMES, Voice, Window
+from omnikit.errors import ContractError, DataError, MediaError, OmnikitError, unknown_name
 from omnikit.nn.alignment import durations_of, monotonic_path, path_of, take_units, whole_frames
 from omnikit.nn.discriminators import WaveDiscriminator
 from omnikit.nn.duration import DurationPredictor, StochasticDurationPredictor
 from omnikit.nn.flow import CouplingFlow
+from omnikit.nn.folding import Remade
+from omnikit.nn.frame_prior import FramePrior, place_in_unit
 from omnikit.nn.hifigan import HiFiGAN
+from omnikit.nn.hifigan import head_reach as hifigan_reach
 from omnikit.nn.istft_head import IstftHead
+from omnikit.nn.istft_head import head_reach as istft_reach
+from omnikit.nn.processes import mean_over_processes, most_over_processes
+from omnikit.nn.row_noise import RowNoise
 from omnikit.nn.spectrogram import Spectrogram
 from omnikit.nn.style_encoder import StyleEncoder
 from omnikit.nn.vits_encoders import PosteriorEncoder, UnitEncoder
-from omnikit.nn.vits_losses import bounded, frame_log_likelihood, kl_loss, mel_loss
+from omnikit.nn.vits_losses import bounded, frame_log_likelihood, kl_loss, mel_loss, stft_loss
 from omnikit.slots.detokenizer import Detokenizer, VoiceBatch, VoiceOutput
 from omnikit.types import Audio, Losses, Style, Units
 
@@ -45,7 +54,6 @@ ISTFT = sizes.plain(sizes.IstftSizes)
 DISCRIMINATOR = sizes.plain(sizes.DiscriminatorSizes)
 OBJECTIVE = sizes.plain(sizes.ObjectiveSizes)
 
-_LONGEST_UNIT_S = 5.0
 _DURATION_SLACK_FRAMES = 4
 
 
@@ -64,10 +72,6 @@ class VoiceNoise:
 def _mask(lengths: Tensor, num_steps: int) -> Tensor:
     """1 where a step is valid: lengths [B] → [B, 1, T]."""
     return (torch.arange(num_steps, device=lengths.device) < lengths[:, None])[:, None].float()
-
-
-def _normal(shape: Sequence[int], generator: torch.Generator, device: torch.device) -> Tensor:
-    return torch.randn(tuple(shape), generator=generator, device=generator.device).to(device)
 
 
 @contextmanager
@@ -142,6 +146,8 @@ class UVITS(Detokenizer):
         self.noise_scale, self.duration_noise_scale = 0.667, 0.8
         """Standard deviations of decoding's noise, in units of the prior's."""
 
+        self._kept_voice: Remade[Voice] = Remade()
+
         self.spectrogram = Spectrogram(sample_rate, **vars(spectra))
         num_bins, style_width = self.spectrogram.num_bins, self.style_dim
         self.enc_p = UnitEncoder(self.codebooks, latent_dim=space.dim, **vars(unit))
@@ -159,7 +165,23 @@ class UVITS(Detokenizer):
         else:
             frames_per_unit = float(self.frame_rate / Fraction(unit_rate))
             self.dp = DurationPredictor(
-                unit.hidden_dim, timing.filter_dim, timing.kernel_size, frames_per_unit, timing.dropout, style_width
+                unit.hidden_dim,
+                timing.filter_dim,
+                timing.kernel_size,
+                frames_per_unit,
+                timing.dropout,
+                style_width,
+                timing.teaches_style,
+            )
+        self.frame_prior: FramePrior | None = None
+        if space.frame_prior_layers:
+            if layout == "reduced":
+                raise OmnikitError(
+                    "detokenizer/uvits: latent.frame_prior_layers needs known durations, and layout 'reduced' finds\n"
+                    "its own by comparing frames with whole units. Take layout 'frame', or 0 layers."
+                )
+            self.frame_prior = FramePrior(
+                unit.hidden_dim, space.dim, space.hidden_dim, space.kernel_size, space.frame_prior_layers, style_width
             )
         self.dec: HiFiGAN | IstftHead
         if head == "hifigan":
@@ -178,6 +200,7 @@ class UVITS(Detokenizer):
     def contract(cls, **parameters: Any) -> Contract:
         """Units of one vocabulary and a style vector in; audio out."""
         codebooks, rate = parameters["codebooks"], parameters["unit_rate"]
+        lookahead = None if isinstance(rate, Free) else 1000 * _lookahead_s(parameters)
         return Contract(
             needs={
                 "units": UnitsPort(
@@ -191,55 +214,44 @@ class UVITS(Detokenizer):
                 ),
             },
             gives={"audio": AudioPort(sample_rate=parameters["sample_rate"])},
+            lookahead_ms=lookahead,
         )
 
     # ---- decoding
 
-    def frame_durations(self, hidden: Tensor, mask: Tensor, noise: Tensor, g: Tensor | None) -> Tensor:
-        """Whole frames per unit [B, T] from unit states [B, H, T]; `noise` [B, 2, T] is scaled already."""
-        if isinstance(self.dp, StochasticDurationPredictor):
-            log_frames = self.dp.log_durations(hidden, mask, noise, g)
-        else:
-            log_frames = self.dp.log_durations(hidden, mask, g)
-        frames = log_frames.float().exp().clamp(max=_LONGEST_UNIT_S * float(self.frame_rate)) * mask
-        if self.layout == "reduced":
-            return frames.ceil()[:, 0].long()
-        whole = whole_frames(frames[:, 0])
-        whole[:, 0] += (whole.sum(1) == 0).long()
-        return whole
+    def voice(self) -> Voice:
+        """What decoding needs and nothing else, with its head in `precision`; kept until a weight changes.
 
-    def latents(self, mean: Tensor, log_scale: Tensor, durations: Tensor, noise: Tensor, g: Tensor | None) -> Tensor:
-        """Latents [B, C, L] of a prior [B, C, T] expanded by `durations` [B, T]; `noise` [B, C, L] is scaled."""
-        frames = durations.sum(1)
-        path = path_of(durations, noise.shape[-1])
-        mask = _mask(frames, noise.shape[-1])
-        z_p = take_units(mean, path) + noise * take_units(bounded(log_scale), path).exp()
-        return self.flow.inverse(z_p * mask, mask, g) * mask
+        To decode in less memory, keep this and let go of the component.
+        """
+        parts = (self.enc_p, self.dp, self.flow, self.dec, self.frame_prior)
+        weights = chain.from_iterable(part.parameters() for part in parts if part is not None)
+        chosen = (self.precision, self.noise_scale, self.duration_noise_scale)
+        return self._kept_voice.get(weights, lambda: Voice(self), *chosen)
 
-    def decode(self, units: Units, style: Style, generator: torch.Generator) -> Audio:
+    def decode(self, units: Units, style: Style, generator: torch.Generator, durations: Tensor | None = None) -> Audio:
         """Waveforms of `units` in `style`; on the CPU the same generator state gives the same sound.
 
+        `durations` [B, T] says how many frames every unit lasts; None: as predicted. Rows are made one by one, and
+        their sound in blocks of frames, which changes no sample: long rows need little more memory than their sound.
+
         Raises `WeightsError` for units of another vocabulary, `ContractError` for another layout, codebook size or
-        style space or a missing style vector, `DataError` for a unit out of range or an empty row.
+        style space or a missing style vector, `DataError` for a unit out of range, an empty row or bad durations.
         """
-        codes = unit_codes(units, self.codebooks, self.vocab_id, self.layout, self.device)
-        vector = style_vector(style, self.style_dim, self.style_space, len(codes), self.device)
-        g = None if vector is None else vector[..., None]  # [B, G, 1]
-        with _evaluating(self):
-            mask = _mask(units.lengths.to(self.device), codes.shape[-1])
-            noise = _normal((len(codes), 2, codes.shape[-1]), generator, self.device) * self.duration_noise_scale
-            hidden, mean, log_scale = self.enc_p(codes, mask)
-            durations = self.frame_durations(hidden, mask, noise, g)
-            frames = durations.sum(1)
-            shape = (len(codes), self.latent_dim, int(frames.max()))
-            noise = _normal(shape, generator, self.device) * self.noise_scale
-            z = self.latents(mean, log_scale, durations, noise, g)
-            wave = z.new_zeros(len(codes), shape[-1] * self.hop_size)
-            for row, length in enumerate(frames.tolist()):  # alone, a row ends in silence and not in padding
-                style_row = None if g is None else g[row : row + 1]
-                sound = self.dec(z[row : row + 1, :, :length], style_row)[0, 0]
-                wave[row, : length * self.hop_size] = sound.float().clamp(-1, 1)
-        return Audio(wave=wave, lengths=frames * self.hop_size, sample_rate=self.sample_rate)
+        return self.voice().decode(units, style, generator, durations)
+
+    def stream(
+        self, units: Units | Iterable[Units], style: Style, generator: torch.Generator, window: Window | None = None
+    ) -> Iterator[Audio]:
+        """Sound of one row of `units` in pieces, the first as early as can be.
+
+        With all units given, the pieces joined are what `decode` gives. Units that arrive piece by piece are spoken
+        within a `window` around them (None: `Window()`), which is what `voice().decode(…, window=…)` gives; how they
+        were cut does not change the sound.
+
+        Raises as `decode` does, and `DataError` for several rows or no units.
+        """
+        return self.voice().stream(units, style, generator, window)
 
     def style_vectors(self, audio: Audio) -> Tensor | None:
         """Unit-length reference embeddings [B, G] of recordings, each computed alone; None without a style input.
@@ -264,6 +276,21 @@ class UVITS(Detokenizer):
 
     # ---- training
 
+    def prior(
+        self, units: tuple[Tensor, Tensor, Tensor], durations: Tensor, path: Tensor, mask: Tensor, g: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and log scale [B, C, L] of every frame.
+
+        `units` are states [B, H, T], mean and log scale [B, C, T]; `durations` [B, T] are whole, `path` [B, L] is the
+        unit of every frame.
+        """
+        hidden, mean, log_scale = units
+        mean, log_scale = take_units(mean, path), take_units(log_scale, path)
+        if self.frame_prior is None:
+            return mean, log_scale
+        place = place_in_unit(durations, path)
+        return self.frame_prior(take_units(hidden, path), place, mean, log_scale, mask, g)
+
     def make_discriminator(self) -> nn.Module:
         """A fresh adversary: waveform [B, 1, S] → (scores, feature maps)."""
         return WaveDiscriminator(**vars(self.adversary))
@@ -273,12 +300,12 @@ class UVITS(Detokenizer):
 
         Raises as `decode` does, and `DataError` for durations or recordings that do not belong to the units.
         """
-        frames = int(batch.audio.lengths.max()) // self.hop_size
-        num_rows, _, num_units = batch.units.codes.shape
+        draws = RowNoise(batch.places, generator, self.device)
+        frames, num_units = (batch.audio.lengths // self.hop_size).tolist(), batch.units.lengths.tolist()
         noise = VoiceNoise(
-            posterior=_normal((num_rows, self.latent_dim, frames), generator, self.device),
-            duration=_normal((num_rows, 2, num_units), generator, self.device),
-            start=torch.rand(num_rows, generator=generator, device=generator.device).to(self.device),
+            posterior=draws.normal(self.latent_dim, frames, max(frames)),
+            duration=draws.normal(2, num_units, batch.units.codes.shape[-1]),
+            start=draws.uniform(),
         )
         return self.learn(batch, noise)
 
@@ -289,7 +316,9 @@ class UVITS(Detokenizer):
         num_units = batch.units.lengths.to(self.device)
         unit_mask = _mask(num_units, codes.shape[-1])
         wave, samples = batch.audio.wave.to(self.device), batch.audio.lengths.to(self.device)
-        spectrum, frames = self.spectrogram.linear(wave[:, : int(samples.max())], samples)  # [B, F, L]
+        longest = int(most_over_processes(samples.max()))  # published style encoders see how far a batch is padded
+        wave = functional.pad(wave, (0, longest - wave.shape[1]))
+        spectrum, frames = self.spectrogram.linear(wave, samples)  # [B, F, L]
         self._check_frames(frames)
         known = None
         if self.layout == "frame":
@@ -300,7 +329,8 @@ class UVITS(Detokenizer):
 
         hidden, mean, log_scale = self.enc_p(codes, unit_mask)
         mean_q, log_scale_q = self.enc_q(spectrum, mask, g)
-        z = (mean_q.float() + noise.posterior * bounded(log_scale_q).exp()) * mask
+        drawn = functional.pad(noise.posterior, (0, mask.shape[-1] - noise.posterior.shape[-1]))
+        z = (mean_q.float() + drawn * bounded(log_scale_q).exp()) * mask
         z_p = self.flow(z, mask, g)
         if isinstance(self.dp, StochasticDurationPredictor):
             path = monotonic_path(
@@ -308,15 +338,18 @@ class UVITS(Detokenizer):
             )
             durations = durations_of(path, frames, codes.shape[-1]).float()[:, None]  # [B, 1, T]
             duration_loss = self.dp.loss(hidden, unit_mask, durations, noise.duration, g)
+            durations = durations[:, 0].long()
         else:
-            path = path_of(whole_frames(known), spectrum.shape[-1])
+            durations = whole_frames(known)
+            path = path_of(durations, spectrum.shape[-1])
             duration_loss = self.dp.loss(hidden, unit_mask, known[:, None], g)
-        kl = kl_loss(z_p, log_scale_q, take_units(mean, path), take_units(log_scale, path), mask)
+        told = self.prior((hidden, mean, log_scale), durations, path, mask, g)
 
         size = self.objective.segment_frames
         start = (noise.start * (frames - size + 1).clamp(min=1)).long()  # [B]
         at = start[:, None] + torch.arange(size, device=self.device)  # [B, segment]
         valid = at < frames[:, None]
+        counted = valid & batch.counts
         fake = self.dec(_cut(z, at) * valid[:, None], g).float()  # [B, 1, S]
         real = _cut(wave[:, None], _samples_of(at, self.hop_size))
         audible = valid.repeat_interleave(self.hop_size, 1)[:, None]
@@ -324,14 +357,17 @@ class UVITS(Detokenizer):
         whole = torch.full_like(frames, fake.shape[-1])
         fake_mel = self.spectrogram.log_mel(self.spectrogram.linear(fake[:, 0], whole)[0])
         parts = {
-            "mel": self.objective.mel_weight * mel_loss(self.spectrogram.log_mel(_cut(spectrum, at)), fake_mel, valid),
-            "kl": self.objective.kl_weight * kl,
-            "duration": duration_loss.sum() / unit_mask.sum(),
+            "mel": self.objective.mel_weight
+            * mel_loss(self.spectrogram.log_mel(_cut(spectrum, at)), fake_mel, counted),
+            "kl": self.objective.kl_weight * kl_loss(z_p, log_scale_q, *told, mask * batch.counts),
+            "duration": mean_over_processes(duration_loss.sum() * batch.counts, unit_mask.sum() * batch.counts),
         }
+        if self.objective.stft_sizes:
+            distance = stft_loss(real, fake, self.objective.stft_sizes, batch.counts)
+            parts["stft"] = self.objective.stft_weight * distance
         total = torch.stack(list(parts.values())).sum()
-        return VoiceOutput(
-            real=real, fake=fake, losses=Losses(total, {name: loss.detach() for name, loss in parts.items()})
-        )
+        losses = Losses(total, {name: loss.detach() for name, loss in parts.items()})
+        return VoiceOutput(real, fake, losses, durations)
 
     def _known_durations(self, batch: VoiceBatch, frames: Tensor) -> Tensor:
         """Frames of every unit [B, T], zero beyond each row."""
@@ -363,6 +399,22 @@ class UVITS(Detokenizer):
         empty = (frames < 1).nonzero().flatten().tolist()
         if empty:
             raise MediaError(f"Recording {empty[0]} is shorter than one frame of {self.hop_size} samples.")
+
+
+def _lookahead_s(parameters: Mapping[str, Any]) -> float:
+    """Seconds of units on their clock, and of frames, that a streamed moment of sound waits for at most."""
+    spectra = sizes.read_group(sizes.SpectrogramSizes, "spectrogram", parameters["spectrogram"])
+    space = sizes.read_group(sizes.LatentSizes, "latent", parameters["latent"])
+    frames = (space.num_flows * space.flow_layers + space.frame_prior_layers) * (space.kernel_size // 2)
+    if parameters["head"] == "hifigan":
+        gan = sizes.read_group(sizes.HifiganSizes, "hifigan", parameters["hifigan"])
+        frames += hifigan_reach(gan.rates, gan.rate_kernels, gan.kernels, gan.dilations)
+    else:
+        layers = sizes.read_group(sizes.IstftSizes, "istft", parameters["istft"]).num_layers
+        frames += istft_reach(layers, spectra.fft_size, spectra.hop_size)
+    of_units = Window().lookahead / float(Fraction(parameters["unit_rate"]))
+    frames += ARRIVING_FRAMES - 1
+    return of_units + frames * spectra.hop_size / parameters["sample_rate"]
 
 
 def _cut(x: Tensor, at: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ def derived_ready(**parameters: Any) -> None:
     open_ones = [name for name, value in parameters.items() if isinstance(value, str) and value == DERIVED]
     if open_ones:
         raise ContractError(
-            f"detokenizer/uvits cannot be built: {', '.join(open_ones)} not known yet.\n"
+            f"The detokenizer cannot be built: {', '.join(open_ones)} not known yet.\n"
             "They follow from the tokenizer and the style of a system; build it as part of one, or give them."
         )
 
@@ -45,6 +45,11 @@ def unit_codes(units: Units, codebooks: Sequence[int], vocab_id: str, layout: st
         raise ContractError(
             f"The units have layout '{units.layout}', the detokenizer takes '{layout}'.\n"
             "'reduced' has runs of equal units merged, 'frame' has one unit a step."
+        )
+    if units.codes.is_floating_point() or units.codes.dim() != 3:
+        raise DataError(
+            f"Units are whole numbers [rows, codebooks, steps]; {units.codes.dtype} of shape {list(units.codes.shape)} "
+            "was given."
         )
     lengths = units.lengths.to(units.codes.device)
     num_steps = units.codes.shape[-1]
@@ -89,5 +94,11 @@ def style_vector(style: Style, dim: int, space: str | None, num_rows: int, devic
     if vector.dim() != 2 or vector.shape[1] != dim or len(vector) not in (1, num_rows):
         raise ContractError(
             f"The style vector has shape {list(vector.shape)}; [{num_rows}, {dim}] is accepted (or one row for all)."
+        )
+    if not bool(vector.isfinite().all()):
+        row = int((~vector.isfinite().all(1)).nonzero()[0])
+        raise ContractError(
+            f"The style vector of row {row} holds numbers that are not finite (NaN or infinity).\n"
+            "It was mixed from nothing or comes from broken weights; make it anew."
         )
     return vector.to(device=device, dtype=torch.float32).expand(num_rows, -1)

@@ -40,7 +40,10 @@ class UnitEncoderSizes:
 
 @dataclass(frozen=True)
 class LatentSizes:
-    """The latent frames (`dim` channels), the posterior that reads them from spectra, and the flow to the prior."""
+    """The latent frames (`dim` channels), the posterior that reads them from spectra, and the flow to the prior.
+
+    Layout `frame` can refine the prior within units by a network of `frame_prior_layers` (published: none).
+    """
 
     dim: int = 192
     hidden_dim: int = 192
@@ -48,16 +51,19 @@ class LatentSizes:
     posterior_layers: int = 16
     flow_layers: int = 4
     num_flows: int = 4
+    frame_prior_layers: int = 0
 
 
 @dataclass(frozen=True)
 class DurationSizes:
-    """Duration predictor: `num_flows` belongs to layout `reduced`, `filter_dim` to layout `frame`."""
+    """Duration predictor: `num_flows` belongs to layout `reduced`; `filter_dim` and whether its gradients reach the
+    style vector (`teaches_style`) to layout `frame`."""
 
     kernel_size: int = 3
     dropout: float = 0.5
     num_flows: int = 4
     filter_dim: int = 256
+    teaches_style: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,11 +111,16 @@ class DiscriminatorSizes:
 
 @dataclass(frozen=True)
 class ObjectiveSizes:
-    """The training objective: frames of the decoded segment and weights of the terms."""
+    """The training objective: frames of the decoded segment and weights of the terms.
+
+    `stft_sizes` are the windows of a multi-resolution spectral loss beside the mel loss (published: none).
+    """
 
     segment_frames: int = 32
     mel_weight: float = 45.0
     kl_weight: float = 1.0
+    stft_sizes: tuple[int, ...] = ()
+    stft_weight: float = 20.0
 
 
 Group = TypeVar("Group")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from omnikit.evaluation.figures import Check, Figure, at_least, shares
-from omnikit.evaluation.language import judged, transcripts
+from omnikit.evaluation.language import UNPARSED, judged, transcripts
 from omnikit.evaluation.material import Record, chosen, same_words, speech_segment, spoken, units_of, waves_of, write
 from omnikit.metrics.rates import words
 from omnikit.slots.backbone import Segment
@@ -32,6 +32,7 @@ class Answer:
     answer: bool
     style: bool
     speech: bool
+    unparsed: bool
 
     @property
     def all_right(self) -> bool:
@@ -54,6 +55,7 @@ def judge_answers(system: System, corpus: Path, num_items: int, seed: int) -> li
                 "speech", f"speech says it, {what}", f"{name}: heard by the same model, ≤ 1 word in 10 unlike its text"
             ),
             Check("all_right", f"all four right, {what}", f"{name}: the four above, together", at_least(75.0)),
+            Check("unparsed", f"replies unparsed, {what}", f"{name}: {UNPARSED}"),
         ]
         figures += shares(PART, answers, kinds, checks, ("kind",))
     return figures
@@ -74,6 +76,7 @@ def judged_answers(system: System, corpus: Path, records: Sequence[Record], seed
                 answer=right.exact,
                 style=right.style,
                 speech=same_words(words(turn.text), words(understood.get(index, ""))),
+                unparsed=right.unparsed,
             )
         )
     return answers

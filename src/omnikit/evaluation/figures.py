@@ -91,6 +91,14 @@ def mean(
     return Figure(part, name, rate.value, rate.low, rate.high, rate.num_items, how, unit, target, group)
 
 
+def quotient(
+    part: str, name: str, numerators: Sequence[float], denominators: Sequence[float], how: str, unit: str = ""
+) -> Figure:
+    """Σ numerators / Σ denominators over utterances, with a bootstrap interval."""
+    rate = ratio(numerators, denominators)
+    return Figure(part, name, rate.value, rate.low, rate.high, rate.num_items, how, unit)
+
+
 def with_groups(
     figure_of: Callable[[Sequence[int]], Figure], labels: Sequence[Mapping[str, str]], factors: Iterable[str]
 ) -> list[Figure]:
@@ -156,12 +164,13 @@ def markdown(figures: Sequence[Figure]) -> str:
         mark = {None: "", True: "yes", False: "**no**"}[figure.reached]
         target = "" if figure.target is None else f"{figure.target}{_unit(figure.unit)}"
         rows.append(
-            f"| {shown} | {figure.name} | {_measured(figure)} | {figure.num_items} | {target} | {mark} | {figure.how} |"
+            f"| {shown} | {figure.name} | {measured(figure)} | {figure.num_items} | {target} | {mark} | {figure.how} |"
         )
     return "\n".join(rows)
 
 
-def _measured(figure: Figure) -> str:
+def measured(figure: Figure) -> str:
+    """The value with its unit and interval, as tables show it."""
     if math.isnan(figure.value):
         return "not measurable"
     interval = "" if math.isnan(figure.low) else f" [{_digits(figure.low)}, {_digits(figure.high)}]"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from omnikit.data.corpus import CORPUS_FILE
-from omnikit.errors import DataError, OmnikitError
+from omnikit.errors import DataError, OmnikitError, unknown_name
 from omnikit.evaluation.answers import judge_answers
 from omnikit.evaluation.detokenizer import judge_detokenizer
 from omnikit.evaluation.figures import Figure
 from omnikit.evaluation.language import judge_language
 from omnikit.evaluation.tokenizer import judge_tokenizer
+from omnikit.evaluation.voice_control import judge_control
+from omnikit.evaluation.voice_quality import judge_voice
+from omnikit.evaluation.voice_speed import judge_speed
 from omnikit.system import System
 
 Judge = Callable[[System, Path, int, int], list[Figure]]
@@ -22,6 +25,9 @@ _SPEAKING = ("tokenizer", "style", "detokenizer")
 JUDGES: dict[str, tuple[Judge, tuple[str, ...]]] = {
     "tokenizer": (judge_tokenizer, ("tokenizer",)),
     "detokenizer": (judge_detokenizer, _SPEAKING),
+    "voice": (judge_voice, _SPEAKING),
+    "control": (judge_control, _SPEAKING),
+    "speed": (judge_speed, _SPEAKING),
     "language": (judge_language, _SEEING),
     "spoken answers": (judge_answers, (*_SEEING, *_SPEAKING[1:])),
 }
@@ -49,19 +55,31 @@ def check_corpus(corpus: Path) -> None:
 
 
 def judge_all(
-    system: System, corpus: Path, *, num_items: int, seed: int, progress: Callable[[str], None] | None = None
+    system: System,
+    corpus: Path,
+    *,
+    num_items: int,
+    seed: int,
+    parts: Sequence[str] = (),
+    progress: Callable[[str], None] | None = None,
 ) -> Judgement:
-    """Run every judge whose parts the system has; the same arguments give the same figures.
+    """Run the judges `parts` (none: all) whose slots the system has; the same arguments give the same figures.
 
-    `progress` is told what was judged and how long it took. Raises `DataError` without a corpus, `OmnikitError` for
-    `num_items` below 1.
+    Part `speed` alone measures time, which differs from run to run. `progress` is told what was judged and how long it
+    took. Raises `DataError` without a corpus, `OmnikitError` for `num_items` below 1, `UnknownName` for a part that
+    nobody judges.
     """
+    for name in parts:
+        if name not in JUDGES:
+            raise unknown_name("part to judge", name, JUDGES)
     check_corpus(corpus)
     if num_items < 1:
         raise OmnikitError(f"num_items is {num_items}; 1 or more are accepted, 200 give useful intervals.")
     figures: list[Figure] = []
     left_out = {}
     for name, (judge, slots) in JUDGES.items():
+        if parts and name not in parts:
+            continue
         missing = tuple(slot for slot in slots if slot not in system.parts)
         if missing:
             left_out[name] = missing

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from omnikit.data.buckets import length_batches
 from omnikit.data.media import load_audio, resample
 from omnikit.data.phones import PHONE_INDEX
 from omnikit.data.records import read_records
@@ -42,16 +43,9 @@ def in_batches(
     items: Sequence[Item], size: Callable[[Item], float], limit: float, run: Callable[[list[Item]], Sequence[Result]]
 ) -> list[Result]:
     """`run` over all items, in batches of similar size with a padded size within `limit`; results in item order."""
-    sizes = [size(item) for item in items]
-    order = sorted(range(len(items)), key=lambda index: sizes[index])
     results: dict[int, Result] = {}
-    batch: list[int] = []
-    for position, index in enumerate(order):
-        batch.append(index)
-        last = position + 1 == len(order)
-        if last or (len(batch) + 1) * sizes[order[position + 1]] > limit:
-            results.update(zip(batch, run([items[i] for i in batch]), strict=True))
-            batch = []
+    for batch in length_batches([size(item) for item in items], limit):
+        results.update(zip(batch, run([items[index] for index in batch]), strict=True))
     return [results[index] for index in range(len(items))]
 
 
@@ -109,9 +103,15 @@ def speech_segment(units: Units) -> Segment:
     return Segment(units=tuple(tuple(row) for row in units.codes[0].tolist()))
 
 
+def known_labels(system: System, labels: Mapping[str, str]) -> dict[str, str]:
+    """Those of `labels` that the system's style module has; `style/none` has none."""
+    factors = system.part("style").factors
+    return {name: value for name, value in labels.items() if value in factors.get(name, ())}
+
+
 def spoken(system: System, units: Units, labels: Mapping[str, str], seed: int) -> np.ndarray:
-    """The wave [S] of `units` in the style `labels`, at the tokenizer's rate."""
-    audio = resample(system.speak(units, labels, seed=seed), ear_rate(system))
+    """The wave [S] of `units` in the style `labels`, as far as the style module knows them, at the tokenizer's rate."""
+    audio = resample(system.speak(units, known_labels(system, labels), seed=seed), ear_rate(system))
     return audio.wave[0, : int(audio.lengths[0])].cpu().numpy()
 
 

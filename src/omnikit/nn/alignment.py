@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from omnikit.errors import DataError
+from omnikit.nn.alignment_kernel import native_path
 
 
 @torch.no_grad()
@@ -29,15 +30,22 @@ def monotonic_path(value: Tensor, num_frames: Tensor, num_units: Tensor) -> Tens
             f"Row {row} of the batch has {int(num_units[row])} units but only {int(num_frames[row])} output frames.\n"
             "Every unit needs at least one frame; the recording does not belong to the units, or is cut."
         )
+    found = native_path(value, num_frames, num_units)
+    return searched_path(value, num_frames, num_units) if found is None else found
+
+
+def searched_path(value: Tensor, num_frames: Tensor, num_units: Tensor) -> Tensor:
+    """`monotonic_path` of checked input, all rows at once in plain PyTorch."""
     total_frames, total_units = value.shape[1:]
-    best = value.new_full((value.shape[0], total_units), float("-inf"))  # [B, T]
-    best[:, 0] = value[:, 0, 0]
-    moved = torch.zeros(total_frames, *best.shape, dtype=torch.bool, device=value.device)  # [F, B, T]
+    best = value.new_full((value.shape[0], total_units + 1), float("-inf"))  # [B, 1 + T]: before the first unit is none
+    best[:, 1] = value[:, 0, 0]
+    before, here = best[:, :-1], best[:, 1:]  # [B, T]
+    moved = torch.zeros(total_frames, *here.shape, dtype=torch.bool, device=value.device)  # [F, B, T]
+    better = torch.empty_like(here)
     for frame in range(1, total_frames):
-        previous = torch.roll(best, 1, dims=1)
-        previous[:, 0] = float("-inf")
-        moved[frame] = previous > best
-        best = torch.maximum(best, previous) + value[:, frame]
+        torch.gt(before, here, out=moved[frame])
+        torch.maximum(before, here, out=better)
+        torch.add(better, value[:, frame], out=here)
     path = torch.empty(total_frames, value.shape[0], dtype=torch.long, device=value.device)  # [F, B]
     unit = num_units - 1
     for frame in reversed(range(total_frames)):
@@ -69,6 +77,30 @@ def whole_frames(durations: Tensor) -> Tensor:
     """Real durations [B, T] → whole ones whose running sum is the rounded running sum: no error piles up."""
     ends = durations.double().cumsum(1).round().long()
     return ends.diff(dim=1, prepend=torch.zeros_like(ends[:, :1]))
+
+
+class FrameCount:
+    """Whole frames of units that come block by block; `rounded` as `whole_frames` does it, otherwise every unit up.
+
+    Of units that are all told too short for a frame, the last gets one.
+    """
+
+    def __init__(self, rounded: bool) -> None:
+        self.rounded = rounded
+        self._end: Tensor | None = None  # of the units so far [B]
+
+    def __call__(self, durations: Tensor, last: bool) -> Tensor:
+        """Real durations of the next units [B, T] → whole ones [B, T]."""
+        frames = durations.double()
+        if not self.rounded:
+            frames = frames.ceil()
+        start = frames.new_zeros(len(frames)) if self._end is None else self._end
+        ends = start[:, None] + frames.cumsum(1)  # [B, T]
+        whole = ends.round().diff(dim=1, prepend=start.round()[:, None]).long()
+        self._end = ends[:, -1]
+        if last:
+            whole[:, -1] += (self._end.round() == 0).long()
+        return whole
 
 
 def take_units(x: Tensor, path: Tensor) -> Tensor:

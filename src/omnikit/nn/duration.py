@@ -100,13 +100,22 @@ class DurationPredictor(nn.Module):
     """Mean duration of every unit in output frames, as a factor on `frames_per_unit`, what a unit lasts by its clock.
 
     Its loss is the Poisson deviance, whose minimum is the mean: whole-frame targets leave the total unbiased, which a
-    squared error of logarithms would not.
+    squared error of logarithms would not. With `teaches_style` its gradients reach the style, so that a reference
+    encoder learns how fast somebody speaks.
     """
 
     def __init__(
-        self, dim: int, hidden_dim: int, kernel_size: int, frames_per_unit: float, dropout: float, style_dim: int = 0
+        self,
+        dim: int,
+        hidden_dim: int,
+        kernel_size: int,
+        frames_per_unit: float,
+        dropout: float,
+        style_dim: int = 0,
+        teaches_style: bool = False,
     ) -> None:
         super().__init__()
+        self.teaches_style = teaches_style
         self.offset = math.log(frames_per_unit)
         self.conv_1 = nn.Conv1d(dim, hidden_dim, kernel_size, padding=kernel_size // 2)
         self.norm_1 = ChannelNorm(hidden_dim)
@@ -120,10 +129,10 @@ class DurationPredictor(nn.Module):
         nn.init.zeros_(self.proj.bias)
 
     def log_durations(self, hidden: Tensor, mask: Tensor, g: Tensor | None = None) -> Tensor:
-        """Unit states [B, H, T] → log durations in frames [B, 1, T], float32; gradients stop at the inputs."""
+        """Unit states [B, H, T] → log durations in frames [B, 1, T], float32; gradients stop at the states."""
         x = hidden.detach()
         if g is not None:
-            x = x + self.cond(g.detach())
+            x = x + self.cond(g if self.teaches_style else g.detach())
         x = self.dropout(self.norm_1(self.conv_1(x * mask).relu()))
         x = self.dropout(self.norm_2(self.conv_2(x * mask).relu()))
         return (self.proj(x * mask).float() + self.offset) * mask

@@ -24,6 +24,8 @@ class WN(nn.Module):
     def __init__(self, hidden_dim: int, kernel_size: int, num_layers: int, style_dim: int = 0) -> None:
         super().__init__()
         self.hidden_dim = hidden_dim
+        self.reach = num_layers * (kernel_size // 2)
+        """Steps to either side that an output depends on."""
         self.in_layers = nn.ModuleList(
             WNConv1d(hidden_dim, 2 * hidden_dim, kernel_size, padding=kernel_size // 2) for _ in range(num_layers)
         )
@@ -94,6 +96,11 @@ class CouplingFlow(nn.Module):
         for _ in range(num_flows):
             self.flows.append(Coupling(dim, hidden_dim, kernel_size, num_layers, style_dim))
             self.flows.append(Flip())
+
+    @property
+    def reach(self) -> int:
+        """Steps to either side that an output depends on."""
+        return sum(flow.enc.reach for flow in self.flows if isinstance(flow, Coupling))
 
     def forward(self, x: Tensor, mask: Tensor, g: Tensor | None = None) -> Tensor:
         """Posterior latents x [B, C, T] → latents of the prior [B, C, T]."""

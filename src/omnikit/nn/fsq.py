@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from omnikit.errors import OmnikitError
+from omnikit.nn.quantizer import Quantizer
 
 _MARGIN = 1e-3
 
 
-class FSQ(nn.Module):
+class FSQ(Quantizer):
     """Quantises vectors [..., d] to codes in [-1, 1] and ids 0..N-1; gradients pass straight through the rounding.
 
     The first dimension is the least significant digit of an id. `_levels_np` and `_basis` are buffers under the names
@@ -34,7 +35,7 @@ class FSQ(nn.Module):
         self.levels = tuple(int(level) for level in levels)
         if not self.levels or min(self.levels) < 2:
             raise OmnikitError(f"FSQ levels are {list(levels)}; give at least one level count, each 2 or more.")
-        self.num_codes = math.prod(self.levels)
+        self.dim, self.num_codes = len(self.levels), math.prod(self.levels)
         basis = [math.prod(self.levels[:index]) for index in range(len(self.levels))]
         self.register_buffer("_levels_np", torch.tensor(self.levels, dtype=torch.float32))
         self.register_buffer("_basis", torch.tensor(basis, dtype=torch.float32))

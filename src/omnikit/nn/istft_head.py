@@ -8,11 +8,19 @@ style by adaptive layer norm: Chen et al., "AdaSpeech", ICLR 2021, section 2.3.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 _MAX_LOG_MAGNITUDE = 4.6
+_KERNEL = 7
+
+
+def head_reach(num_layers: int, fft_size: int, hop_size: int) -> int:
+    """Frames to either side that the sound of a frame depends on."""
+    return (num_layers + 1) * (_KERNEL // 2) + math.ceil((fft_size - hop_size) / 2 / hop_size)
 
 
 def _start_small(layer: nn.Conv1d | nn.Linear) -> None:
@@ -46,7 +54,7 @@ class ConvNeXtBlock(nn.Module):
 
     def __init__(self, dim: int, hidden_dim: int, style_dim: int, gain: float) -> None:
         super().__init__()
-        self.depthwise = nn.Conv1d(dim, dim, 7, padding=3, groups=dim)
+        self.depthwise = nn.Conv1d(dim, dim, _KERNEL, padding=_KERNEL // 2, groups=dim)
         self.norm = StyledNorm(dim, style_dim)
         self.widen = nn.Linear(dim, hidden_dim)
         self.narrow = nn.Linear(hidden_dim, dim)
@@ -85,7 +93,8 @@ class IstftHead(nn.Module):
     ) -> None:
         super().__init__()
         self.fft_size, self.hop_size = fft_size, hop_size
-        self.embed = nn.Conv1d(in_dim, hidden_dim, 7, padding=3)
+        self.reach = head_reach(num_layers, fft_size, hop_size)
+        self.embed = nn.Conv1d(in_dim, hidden_dim, _KERNEL, padding=_KERNEL // 2)
         self.norm_in = StyledNorm(hidden_dim, style_dim)
         self.blocks = nn.ModuleList(
             ConvNeXtBlock(hidden_dim, ffn_dim, style_dim, 1 / num_layers) for _ in range(num_layers)

@@ -1,6 +1,7 @@
 """A transformer over short sequences with learnt embeddings of near relative positions.
 
-Letters: B batch, D width, T steps, H heads, d width of a head, W = 2 · window + 1 relative positions.
+Letters: B batch, D width, T steps, H heads, d width of a head, N queries at a time,
+W = 2 · window + 1 relative positions.
 Masks are [B, 1, T].
 
 Ref: Shaw et al., "Self-Attention with Relative Position Representations", NAACL 2018, equations 3 and 4, with all
@@ -16,22 +17,23 @@ from torch.nn import functional
 from omnikit.nn.channel_norm import ChannelNorm
 
 _MASKED_SCORE = -1e4
+_SCORES_AT_ONCE = 2**19
+"""So many scores a head exist at a time: memory grows with the number of steps, not with its square."""
 
 
-def band_to_square(band: Tensor) -> Tensor:
-    """Entries by relative position [..., T, W] → [..., T, T]: out[i, j] = band[i, j - i + window], 0 outside."""
+def skewed(band: Tensor) -> Tensor:
+    """Entries by relative position [..., N, W] → [..., N, N + W - 1]: out[i, i + r] = band[i, r], 0 elsewhere."""
     num_steps, width = band.shape[-2:]
-    window = width // 2
     rows = functional.pad(band, (0, num_steps)).flatten(-2)  # a row longer than the last by one shifts the diagonal
-    square = rows[..., : num_steps * (num_steps + width - 1)].unflatten(-1, (num_steps, num_steps + width - 1))
-    return square[..., window : window + num_steps]
+    size = num_steps + width - 1
+    return rows[..., : num_steps * size].unflatten(-1, (num_steps, size))
 
 
-def square_to_band(square: Tensor, window: int) -> Tensor:
-    """Entries [..., T, T] → those near the diagonal [..., T, W]: out[i, r] = square[i, i + r - window], 0 outside."""
-    num_steps, width = square.shape[-1], 2 * window + 1
-    rows = functional.pad(square, (window, window)).flatten(-2)
-    return functional.pad(rows, (0, num_steps)).unflatten(-1, (num_steps, num_steps + width))[..., :width]
+def unskewed(square: Tensor, width: int) -> Tensor:
+    """Undo `skewed`: [..., N, N + W - 1] → [..., N, W]."""
+    num_steps = square.shape[-2]
+    rows = functional.pad(square.flatten(-2), (0, num_steps))
+    return rows.unflatten(-1, (num_steps, num_steps + width))[..., :width]
 
 
 class RelativeAttention(nn.Module):
@@ -55,11 +57,26 @@ class RelativeAttention(nn.Module):
             for conv in (self.conv_q, self.conv_k, self.conv_v)
         )
         query = query * query.shape[-1] ** -0.5
-        scores = query @ key.transpose(2, 3) + band_to_square(query @ self.emb_rel_k.transpose(1, 2))  # [B, H, T, T]
-        both = mask[:, :, None] * mask[..., None]  # [B, 1, T, T]
-        weights = self.dropout(scores.masked_fill(both == 0, _MASKED_SCORE).softmax(-1))
-        out = weights @ value + square_to_band(weights, self.window) @ self.emb_rel_v
+        out = torch.empty_like(query)  # [B, H, T, d]
+        size = max(1, _SCORES_AT_ONCE // x.shape[-1])
+        for start in range(0, x.shape[-1], size):
+            stop = min(start + size, x.shape[-1])
+            out[:, :, start:stop] = self._attended(query, key, value, mask, start, stop)
         return self.conv_o(out.transpose(2, 3).flatten(1, 2))  # [B, D, T]
+
+    def _attended(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, start: int, stop: int) -> Tensor:
+        """What the queries from `start` to `stop` see [B, H, N, d] of all keys and values [B, H, T, d]."""
+        num_steps = key.shape[2]
+        query = query[:, :, start:stop]
+        low, high = max(0, start - self.window), min(num_steps, stop + self.window)  # the keys near some query
+        ahead, behind = low - (start - self.window), stop + self.window - high  # near steps that do not exist
+        scores = query @ key.transpose(2, 3)  # [B, H, N, T]
+        near = skewed(query @ self.emb_rel_k.transpose(1, 2))  # [B, H, N, N + W - 1]
+        scores = scores + functional.pad(near[..., ahead : near.shape[-1] - behind], (low, num_steps - high))
+        both = mask[:, :, None] * mask[..., start:stop, None]  # [B, 1, N, T]
+        weights = self.dropout(scores.masked_fill(both == 0, _MASKED_SCORE).softmax(-1))
+        near = unskewed(functional.pad(weights[..., low:high], (ahead, behind)), 2 * self.window + 1)
+        return weights @ value + near @ self.emb_rel_v
 
 
 class ConvFFN(nn.Module):

@@ -15,7 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from omnikit.nn.folding import Remade
 from omnikit.nn.logmel import LogMel
+from omnikit.nn.packed import inference_dtype
+from omnikit.nn.spiral_packed import PackedBlock, PackedConvBlock, PackedSpiral, PackedTransformer
 
 
 def valid_steps(lengths: Tensor, num_steps: int) -> Tensor:
@@ -42,11 +45,17 @@ class MaskedConv1d(nn.Module):
             return functional.linear(x, self.conv.weight[:, :, 0], self.conv.bias), lengths
         num_steps = x.shape[1]
         x = x * valid_steps(lengths, num_steps)[..., None]
+        x = functional.pad(x.transpose(1, 2), self.margins(num_steps))  # [B, D, T + outside]
+        return self.conv(x).transpose(1, 2), self.shortened(lengths)  # [B, T', D']
+
+    def margins(self, num_steps: int) -> tuple[int, int]:
+        """Zeros to put before and after `num_steps` steps so that `ceil(num_steps / stride)` come out."""
         outside = self.kernel_size - self.stride
-        right = outside - outside // 2 + -num_steps % self.stride
-        x = functional.pad(x.transpose(1, 2), (outside // 2, right))  # [B, D, T + outside]
-        lengths = (lengths + self.stride - 1).div(self.stride, rounding_mode="floor")
-        return self.conv(x).transpose(1, 2), lengths  # [B, T', D']
+        return outside // 2, outside - outside // 2 + -num_steps % self.stride
+
+    def shortened(self, lengths: Tensor) -> Tensor:
+        """Lengths [B] after the stride."""
+        return (lengths + self.stride - 1).div(self.stride, rounding_mode="floor")
 
 
 class ConvBlock(nn.Module):
@@ -66,6 +75,10 @@ class ConvBlock(nn.Module):
         x, lengths = self.conv(x, lengths)
         x = self.norm(x)
         return (self.dropout(functional.relu(x)) if self.activate else x), lengths
+
+    def packed(self, dtype: torch.dtype) -> PackedBlock:
+        """The same block for inference, with its present weights."""
+        return PackedConvBlock(self, dtype)
 
 
 class PositionConv(nn.Module):
@@ -87,11 +100,14 @@ class PositionConv(nn.Module):
     def _tap_norms(weight: Tensor) -> Tensor:
         return torch.linalg.vector_norm(weight, dim=(0, 1), keepdim=True)
 
+    def weight(self) -> Tensor:
+        """The normalised weight [D, D / groups, K]."""
+        return self.weight_v * (self.weight_g / self._tap_norms(self.weight_v))
+
     def forward(self, x: Tensor) -> Tensor:
         """Convolve x [B, D, T] → [B, D, T]."""
         kernel_size = self.weight_v.shape[-1]
-        weight = self.weight_v * (self.weight_g / self._tap_norms(self.weight_v))
-        x = functional.conv1d(x, weight, self.bias, padding=kernel_size // 2, groups=self.num_groups)
+        x = functional.conv1d(x, self.weight(), self.bias, padding=kernel_size // 2, groups=self.num_groups)
         return x if kernel_size % 2 else x[..., :-1]
 
 
@@ -187,16 +203,29 @@ class TransformerBlock(nn.Module):
             x = layer(x, mask)
         return self.layer_norm(x), lengths
 
+    def packed(self, dtype: torch.dtype) -> PackedBlock:
+        """The same block for inference, with its present weights."""
+        return PackedTransformer(self, dtype)
+
 
 class FeatureEncoder(nn.Module):
-    """A chain of blocks, each `(steps, lengths) → (steps, lengths)`."""
+    """A chain of blocks, each `(steps, lengths) → (steps, lengths)`.
+
+    In evaluation on a CPU, where no gradient is wanted, it runs over a packed copy of its weights that is made anew
+    when they change; automatic precision in bfloat16 is followed there too.
+    """
 
     def __init__(self, blocks: Sequence[nn.Module]) -> None:
         super().__init__()
         self.block_modules = nn.ModuleList(blocks)
+        self._packed: Remade[PackedSpiral] = Remade()
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Steps x [B, T, D] with `lengths` [B] → steps [B, T', D'] with theirs."""
+        dtype = None if self.training else inference_dtype(x)
+        if dtype is not None:
+            packed = self._packed.get(self.parameters(), lambda: PackedSpiral(self, dtype), dtype)
+            return packed(x, lengths)
         for block in self.block_modules:
             x, lengths = block(x, lengths)
         return x, lengths
@@ -219,8 +248,7 @@ class SpiralEncoder(nn.Module):
     def forward(self, wave: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Waves [B, S] with `lengths` [B] → steps [B, T, D] up to the longest row, and their lengths [B]."""
         mel, frames = self.wav2spec["featurizer"](wave, lengths)  # [B, M, T]
-        x, lengths = self.feature_encoder(mel.transpose(1, 2), frames)
-        return x[:, : int(lengths.max())], lengths
+        return self.feature_encoder(mel.transpose(1, 2)[:, : int(frames.max())], frames)
 
 
 def spiral_blocks(

@@ -1,8 +1,9 @@
-"""The terms of the VITS objective.
+"""The terms of the VITS objective; those of a batch that several processes share are terms of the whole batch.
 
 Letters: B batch, C channels, T units, F frames. Masks are [B, 1, F]. Log scales are logarithms of standard deviations.
 
-Ref: Kim et al., VITS, ICML 2021, sections 2.1 and 2.3; Mao et al., "Least Squares GANs", ICCV 2017.
+Ref: Kim et al., VITS, ICML 2021, sections 2.1 and 2.3; Mao et al., "Least Squares GANs", ICCV 2017; Yamamoto et al.,
+"Parallel WaveGAN", ICASSP 2020, equations 4 to 6.
 """
 
 from __future__ import annotations
@@ -13,8 +14,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from omnikit.nn.processes import mean_over_processes, sum_over_processes
+
 LOG_SCALE_LIMIT = 7.0
 """Log scales beyond ± this are cut: e^±14 in a likelihood is as good as never, and more overflows."""
+
+_MAGNITUDE_FLOOR = 1e-5
+_SQUARE_FLOOR = 1e-12
+"""Of sums of squares: a root has no slope at 0, where silence is met by silence."""
 
 
 def bounded(log_scale: Tensor) -> Tensor:
@@ -29,7 +36,7 @@ def kl_loss(z_p: Tensor, logs_q: Tensor, m_p: Tensor, logs_p: Tensor, mask: Tens
     """
     z_p, m_p, logs_q, logs_p = z_p.float(), m_p.float(), bounded(logs_q), bounded(logs_p)
     kl = logs_p - logs_q - 0.5 + 0.5 * (z_p - m_p).square() * torch.exp(-2 * logs_p)
-    return (kl * mask).sum() / mask.sum()
+    return mean_over_processes((kl * mask).sum(), mask.sum())
 
 
 def frame_log_likelihood(z_p: Tensor, m_p: Tensor, logs_p: Tensor) -> Tensor:
@@ -46,7 +53,31 @@ def frame_log_likelihood(z_p: Tensor, m_p: Tensor, logs_p: Tensor) -> Tensor:
 def mel_loss(real: Tensor, fake: Tensor, valid: Tensor) -> Tensor:
     """Mean absolute difference of log-mel frames [B, M, F] where `valid` [B, F]."""
     distance = (real - fake).abs().mean(1)  # [B, F]
-    return (distance * valid).sum() / valid.sum().clamp(min=1)
+    return mean_over_processes((distance * valid).sum(), valid.sum())
+
+
+def stft_loss(real: Tensor, fake: Tensor, fft_sizes: Sequence[int], counts: bool = True) -> Tensor:
+    """Mean over resolutions of spectral convergence and mean absolute log-magnitude distance of waves [B, 1, S].
+
+    Windows of several lengths cannot all be matched by frames whose phases disagree, so a Fourier head learns pitch.
+    Hann windows of `fft_sizes` samples, a quarter apart. Of waves that do not count nothing enters the sums over
+    processes.
+    """
+    num_rows = sum_over_processes(real.new_tensor(len(real) * counts)).clamp(min=1)
+    terms = []
+    for size in fft_sizes:
+        window = torch.hann_window(size, device=real.device)
+        target, made = (
+            torch.stft(wave[:, 0].float(), size, size // 4, window=window, return_complex=True)
+            .abs()
+            .clamp(min=_MAGNITUDE_FLOOR)
+            for wave in (real, fake)
+        )
+        apart = (target.log() - made.log()).abs().mean((1, 2)).sum()
+        sums = torch.stack([(target - made).square().sum(), target.square().sum(), apart]) * counts
+        error, power, apart = sum_over_processes(sums)
+        terms.append((error.clamp(min=_SQUARE_FLOOR) / power.clamp(min=_SQUARE_FLOOR)).sqrt() + apart / num_rows)
+    return torch.stack(terms).mean()
 
 
 def feature_loss(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]]) -> Tensor:

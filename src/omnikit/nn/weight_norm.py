@@ -26,6 +26,11 @@ def joined_weight(conv: nn.Module) -> Tensor:
     return torch._weight_norm(conv.weight_v, conv.weight_g, 0)
 
 
+def plain_weight(conv: nn.Module) -> Tensor:
+    """The weight of a convolution, normalised or not, as a constant."""
+    return (joined_weight(conv) if hasattr(conv, "weight_g") else conv.weight).detach()
+
+
 class WNConv1d(nn.Conv1d):
     """`nn.Conv1d` with a normalised weight."""
 

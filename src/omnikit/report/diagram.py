@@ -35,7 +35,8 @@ def draw_system(plan: Plan) -> str:
     idle = {slot for slot in names if names[slot].endswith("/none")}
     wired_in = {(link.wire.target, link.wire.target_port) for link in plan.links}
     wired_out = {(link.wire.source, link.wire.source_port) for link in plan.links}
-    for slot in names:
+    wired = {slot for slot, _ in wired_in | wired_out}
+    for slot in (slot for slot in names if slot in wired):  # a format writes what the backbone says; no wire reaches it
         contract = plan.contracts[slot]
         for name, port in contract.needs.items():
             if (slot, name) not in wired_in:
@@ -67,7 +68,8 @@ def port_label(port: Port) -> tuple[str, ...]:
     if isinstance(port, AudioPort):
         return (f"{int(facts['sample_rate']) / 1000:g} kHz",) if "sample_rate" in facts else ("any rate",)
     if isinstance(port, ImagePort):
-        return (f"{facts['size']} × {facts['size']} px",) if "size" in facts else ("picture",)
+        side = facts.get("size", "")
+        return (f"{side} × {side} px",) if side.isdigit() else ("picture",)
     if isinstance(port, UnitsPort):
         sizes = facts.get("codebooks", "").strip("[]")
         return (f"{facts['rate']} Hz" if "rate" in facts else "units", f"{sizes} units" if sizes else "")

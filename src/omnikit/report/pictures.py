@@ -38,10 +38,8 @@ def file_uri(path: Path) -> str:
     return data_uri("image/png", path.read_bytes())
 
 
-def spectrogram_png(sound: Sound) -> bytes:
-    """Power in dB [F, T] up to 8 kHz (25 ms Hann windows every 10 ms) as a palette PNG, low frequencies below."""
-    from matplotlib import colormaps
-
+def spectrum_db(sound: Sound) -> np.ndarray:
+    """Power in dB [F, T] up to 8 kHz (25 ms Hann windows every 10 ms)."""
     rate = sound.sample_rate
     window, hop, size = round(0.025 * rate), round(0.010 * rate), 512 if rate <= 20_000 else 1024
     wave = np.pad(sound.wave.astype(np.float64), (window // 2, window))
@@ -49,7 +47,14 @@ def spectrogram_png(sound: Sound) -> bytes:
     frames = wave[starts[:, None] + np.arange(window)] * np.hanning(window)  # [T, window]
     power = np.abs(np.fft.rfft(frames, size)).T ** 2  # [F, T]
     power = power[: int(TOP_HZ * size / rate) + 1]
-    level = 10 * np.log10(power + 1e-12)
+    return 10 * np.log10(power + 1e-12)
+
+
+def spectrogram_png(sound: Sound) -> bytes:
+    """`spectrum_db` as a palette PNG, low frequencies below."""
+    from matplotlib import colormaps
+
+    level = spectrum_db(sound)
     shades = np.clip((level - level.max() + _RANGE_DB) / _RANGE_DB, 0, 1)
     image = Image.fromarray((shades[::-1] * 255).astype(np.uint8))
     image = image.resize((min(image.width, 420), 128), Image.Resampling.BILINEAR).quantize(64, dither=Image.Dither.NONE)

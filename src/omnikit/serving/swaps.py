@@ -179,7 +179,7 @@ def train_variant(
     progress: Callable[[int, int], None],
 ) -> LiveTokenizer:
     """Change the tokenizer, take over what fits, train it for about `seconds`, and ask the contracts again."""
-    from omnikit.training.finish import name_after_weights
+    from omnikit.artefacts import name_after_weights
 
     old = system.part("tokenizer")
     node = system.plan.nodes["tokenizer"]

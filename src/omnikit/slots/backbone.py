@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from omnikit.slots.base import Component
+from omnikit.slots.grammar import Rule
 from omnikit.types import Layout, Losses
 
 CONTROLS = (
@@ -104,5 +105,9 @@ class Backbone(Component):
         generator: torch.Generator,
         max_new_tokens: int,
         temperature: float = 0.0,
+        grammar: Rule | None = None,
     ) -> list[Generated]:
-        """Continue each prompt until the end token; temperature 0 is greedy: a batch then gives what singles give."""
+        """Continue each prompt until the end token; temperature 0 is greedy: a batch then gives what singles give.
+
+        With a `grammar`, every answer is finished and spells one of its replies, whatever the weights.
+        """

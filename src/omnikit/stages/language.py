@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from omnikit.data.language_batches import Ids, LanguageBatch, LanguageSample, UserInput
+from omnikit.data.media import read_image_size
 from omnikit.errors import OmnikitError, unknown_name
+from omnikit.nn.picture_sizes import NativeSize
 from omnikit.slots.backbone import Backbone, Segment
 from omnikit.slots.format import Format
 from omnikit.slots.projector import Projector
@@ -30,6 +33,7 @@ class LanguageStage(Stage):
 
     Args:
         rates: learning rate of the parts that learn (`vision_encoder`, `projector`, `backbone`); others are frozen.
+        image_root: folder of the pictures, whose sizes are read where the vision encoder keeps them.
 
     Raises `UnknownName` for a part that does not exist, `OmnikitError` when none learns.
     """
@@ -42,6 +46,7 @@ class LanguageStage(Stage):
         format: Format,
         optim: Optim,
         rates: Mapping[str, float],
+        image_root: Path = Path(),
     ) -> None:
         super().__init__()
         self.vision_encoder, self.projector, self.backbone, self.format = vision_encoder, projector, backbone, format
@@ -56,7 +61,7 @@ class LanguageStage(Stage):
         self.frozen = [part for name, part in parts.items() if name not in self.rates]
         for part in self.frozen:
             part.requires_grad_(False)
-        self._image_positions = 0
+        self.image_root = image_root
 
     def train(self, mode: bool = True) -> LanguageStage:
         """Training mode for the parts that learn; frozen ones stay as they are used."""
@@ -94,28 +99,27 @@ class LanguageStage(Stage):
         if not batch.paths:
             return {}
         with nullcontext() if "vision_encoder" in self.rates else torch.no_grad():
-            frames = self.vision_encoder.encode(Images(batch.pixels))
+            frames = self.vision_encoder.encode(Images(batch.pixels, batch.sizes))
         embeds = self.projector.project(frames)  # [I, N, W]
         rows = zip(embeds.features, embeds.lengths.tolist(), strict=True)
         return {path: row[:length] for path, (row, length) in zip(batch.paths, rows, strict=True)}
 
     def count(self, sample: LanguageSample) -> int:
-        """Positions that a sample takes; nothing is read from disk."""
-        if sample.images and not self._image_positions:
-            self._image_positions = self._count_image_positions()
-        blank = torch.zeros(self._image_positions, self.backbone.width)
-        features = dict.fromkeys(sample.images, blank)
+        """Positions that a sample takes; of pictures that keep their sizes, the header is read."""
+        empty = torch.zeros(1, self.backbone.width)
+        features = {path: empty.expand(self.image_positions(path), -1) for path in sample.images}
         return self.backbone.count_tokens(sequence_of(sample, features, self.format, self.backbone))
 
     @property
-    def image_size(self) -> int:
-        """Side in pixels of the pictures that the vision encoder takes."""
+    def image_size(self) -> int | NativeSize:
+        """Side in pixels of the pictures that the encoder takes, or the bounds of those that keep their shape."""
         return self.vision_encoder.contract(**self.vision_encoder.parameters_given).needs["image"].size
 
-    @torch.no_grad()
-    def _count_image_positions(self) -> int:
-        pixels = torch.zeros(1, 3, self.image_size, self.image_size, device=self.vision_encoder.device)
-        return int(self.projector.project(self.vision_encoder.encode(Images(pixels))).lengths[0])
+    def image_positions(self, path: str) -> int:
+        """Positions that a picture takes in a sequence."""
+        size = self.image_size
+        seen = (size, size) if isinstance(size, int) else read_image_size(self.image_root / path)
+        return self.projector.num_positions(self.vision_encoder.num_positions(*seen))
 
     def configure_optimizers(self) -> Any:
         """AdamW with one group for each part that learns, all on the stage's schedule."""

@@ -1,4 +1,4 @@
-"""How a stage optimises: AdamW, a linear warm-up, then a cosine to a floor."""
+"""How a stage optimises: AdamW; a linear warm-up, a plateau where there is one, then a cosine or a line to a floor."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from omnikit.errors import unknown_name
+
+DECAYS = ("cosine", "linear")
+
 
 @dataclass(frozen=True)
 class Optim:
-    """Settings of an optimiser and its schedule over `steps` optimiser steps."""
+    """Settings of an optimiser and its schedule over `steps` optimiser steps.
+
+    The rate rises to `lr` for `warmup_steps`, stays for `hold_steps`, and falls to `final_fraction` of it by `decay`.
+    Raises `UnknownName` for a decay that does not exist.
+    """
 
     lr: float
     steps: int
@@ -21,13 +29,21 @@ class Optim:
     eps: float = 1e-6
     weight_decay: float = 0.01
     final_fraction: float = 0.01
+    hold_steps: int = 0
+    decay: str = "cosine"
+
+    def __post_init__(self) -> None:
+        if self.decay not in DECAYS:
+            raise unknown_name("decay of a learning rate", self.decay, DECAYS)
 
     def factor(self, step: int) -> float:
         """The learning rate at `step` as a share of `lr`."""
         if step < self.warmup_steps:
             return (step + 1) / (self.warmup_steps + 1)
-        done = min(1.0, (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
-        return self.final_fraction + (1 - self.final_fraction) * 0.5 * (1 + math.cos(math.pi * done))
+        begin = self.warmup_steps + self.hold_steps
+        done = min(1.0, max(0, step - begin) / max(1, self.steps - begin))
+        left = 1 - done if self.decay == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+        return self.final_fraction + (1 - self.final_fraction) * left
 
     def build(
         self, parameters: Iterable[nn.Parameter] | list[dict]

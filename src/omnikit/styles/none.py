@@ -9,7 +9,7 @@ from torch import Tensor
 from omnikit.contracts import Contract, StylePort
 from omnikit.errors import unknown_name
 from omnikit.slots.style import StyleModule
-from omnikit.types import Style, StyleSource
+from omnikit.types import Labels, Style, StyleSource
 
 
 class NoStyle(StyleModule):
@@ -27,12 +27,12 @@ class NoStyle(StyleModule):
         """Empty: nothing can be chosen."""
         return {}
 
-    def from_labels(self, labels: Sequence[Mapping[str, str]], source: StyleSource = "user") -> Style:
+    def from_labels(self, labels: Sequence[Labels], source: StyleSource = "user") -> Style:
         """A style without vector for every row. Raises `UnknownName` for any factor, as there are none."""
         for row in labels:
             for factor in row:
                 raise unknown_name("style factor", factor, (), "style/none has none; choose style=label_centroid.")
         return Style(labels=tuple({} for _ in labels), source=source)
 
-    def fit(self, vectors: Tensor, labels: Sequence[Mapping[str, str]], space_id: str) -> None:
+    def fit(self, vectors: Tensor, labels: Sequence[Labels], space_id: str) -> None:
         """Changes nothing: without factors there is nothing to learn."""

@@ -5,11 +5,12 @@ Letters: B batch, K codebooks, T units, G style width, S samples.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from omnikit.contracts import AudioPort, StylePort, UnitsPort
@@ -113,11 +114,11 @@ def training_mode_does_not_matter(subject: Subject) -> None:
 
 def batch_equals_singles(subject: Subject) -> None:
     """With its noise at zero, a padded batch gives the sound of every row alone."""
-    spoken, style = _units(subject), _style(subject, len(_LENGTHS))
+    spoken, style, component = _units(subject), _style(subject, len(_LENGTHS)), subject.component
     with _NoNoise():
-        together = subject.component.decode(spoken, style, draws())
+        together = component.decode(spoken, style, draws())
         for index, length in enumerate(_LENGTHS):
-            alone = subject.component.decode(row(spoken, index, length), row(style, index), draws())
+            alone = component.decode(row(spoken, index, length), row(style, index), draws())
             samples = int(alone.lengths[0])
             found = int(together.lengths[index])
             expect(found == samples, f"row {index} has {found} samples in a batch and {samples} alone.")
@@ -128,6 +129,78 @@ def speaks_one_unit(subject: Subject) -> None:
     """One unit gives sound."""
     sound = subject.component.decode(_units(subject, (1,)), _style(subject, 1), draws())
     expect(int(sound.lengths[0]) >= 1 and bool(sound.wave.isfinite().all()), "one unit gives no sound.")
+
+
+def lasts_as_long_as_it_is_told(subject: Subject) -> None:
+    """Given durations in frames, every row lasts their sum; durations of another number of units are refused."""
+    spoken, style = _units(subject), _style(subject, len(_LENGTHS))
+    durations = torch.arange(spoken.codes.shape[-1]).expand(len(_LENGTHS), -1) % 3 + 1  # [B, T], also beyond each row
+    sound = subject.component.decode(spoken, style, draws(), durations)
+    hop = subject.component.hop_size
+    told = [hop * int(row[:length].sum()) for row, length in zip(durations, _LENGTHS, strict=True)]
+    expect(sound.lengths.tolist() == told, f"{sound.lengths.tolist()} samples where {told} were asked for.")
+    with refused("durations of another number of units"):
+        subject.component.decode(spoken, style, draws(), durations[:, :-1])
+
+
+def _in_pieces(spoken: Units, sizes: Sequence[int], taken: list[int] | None = None) -> Iterator[Units]:
+    """Row 0 cut into pieces of `sizes`; how many units were taken is kept in `taken`."""
+    start = 0
+    for size in sizes:
+        if taken is not None:
+            taken.append(size)
+        codes = spoken.codes[:1, :, start : start + size]
+        durations = None if spoken.durations is None else spoken.durations[:1, start : start + size]
+        yield replace(spoken, codes=codes, lengths=torch.tensor([size]), durations=durations)
+        start += size
+
+
+def _streamed(subject: Subject, spoken: Units | Iterator[Units]) -> Tensor:
+    """The joined sound of a stream [1, S]."""
+    pieces = list(subject.component.stream(spoken, _style(subject, 1), draws()))
+    expect(bool(pieces), "a stream gives no sound.")
+    for piece in pieces:
+        expect(piece.sample_rate == subject.component.sample_rate, "a piece of a stream has another rate.")
+        expect(piece.wave.shape == (1, int(piece.lengths[0])), "a piece of a stream is not one row of its length.")
+        expect(not piece.wave.requires_grad, "streamed sound carries a graph.")
+    return torch.cat([piece.wave for piece in pieces], 1)
+
+
+def streams_what_it_decodes(subject: Subject) -> None:
+    """The pieces of a stream of known units, joined, are what the same generator state decodes."""
+    for length in (1, 40):
+        spoken = _units(subject, (length,))
+        whole = subject.component.decode(spoken, _style(subject, 1), draws()).wave
+        expect_same(_streamed(subject, spoken), whole, f"streaming {length} units sounds otherwise", _ALIKE)
+
+
+def units_may_arrive_in_any_pieces(subject: Subject) -> None:
+    """Units that arrive one by one, in lumps or all at once give the same sound; none or several rows are refused."""
+    spoken, style = _units(subject, (24,)), _style(subject, 1)
+    whole = _streamed(subject, _in_pieces(spoken, [24]))
+    for sizes in ([1] * 24, [5, 1, 11, 7]):
+        sound = _streamed(subject, _in_pieces(spoken, sizes))
+        expect_same(sound, whole, f"units that arrive in pieces of {sizes} sound otherwise", _ALIKE)
+    with refused("a stream without units"):
+        list(subject.component.stream(iter(()), style, draws()))
+    with refused("a stream of several rows"):
+        list(subject.component.stream(iter([_units(subject, (3, 2))]), style, draws()))
+    with refused("a stream of units of another vocabulary"):
+        other = replace(spoken, vocab_id=f"{spoken.vocab_id}-other")
+        list(subject.component.stream(_in_pieces(other, [24]), style, draws()))
+
+
+def speaks_before_the_last_unit(subject: Subject) -> None:
+    """Where its contract declares a lookahead, sound begins long before a row of several lookaheads has arrived."""
+    lookahead_ms = subject.contract.lookahead_ms
+    if lookahead_ms is None:
+        raise NotApplicable("it declares no lookahead: a stream waits for all units")
+    rate = float(_units(subject, (1,)).rate)
+    length = 20 + round(4 * lookahead_ms / 1000 * rate)
+    taken: list[int] = []
+    pieces = _in_pieces(_units(subject, (length,)), [1] * length, taken)
+    next(iter(subject.component.stream(pieces, _style(subject, 1), draws())))
+    expect(len(taken) < length / 2, f"{len(taken)} of {length} units were taken before the first sound.")
 
 
 def refuses_other_units(subject: Subject) -> None:
@@ -157,6 +230,7 @@ def refuses_other_styles(subject: Subject) -> None:
     assert style.vector is not None
     wrong = {
         "a style without vector": Style(),
+        "a style that is no number": replace(style, vector=style.vector * float("nan")),
         "a style of another space": replace(style, space_id=f"{style.space_id}-other"),
         "a style vector of another width": replace(style, vector=style.vector[:, :-1]),
         "style vectors of another number of rows": replace(style, vector=style.vector[:2]),
@@ -242,6 +316,10 @@ SUITE = Suite(
         training_mode_does_not_matter,
         batch_equals_singles,
         speaks_one_unit,
+        lasts_as_long_as_it_is_told,
+        streams_what_it_decodes,
+        units_may_arrive_in_any_pieces,
+        speaks_before_the_last_unit,
         refuses_other_units,
         refuses_other_styles,
         speaks_without_style,

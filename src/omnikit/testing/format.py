@@ -13,14 +13,17 @@ from typing import Any
 
 import torch
 
+from omnikit.contracts import LabelsPort
 from omnikit.errors import UnknownName
 from omnikit.registry import create
 from omnikit.slots.backbone import Backbone, Segment
 from omnikit.slots.format import Format
+from omnikit.slots.grammar import accepts
 from omnikit.testing.kit import Broken, Subject, Suite, expect, expect_same
 from omnikit.types import SpokenTurn, Style, Units
 
 _TEXTS = ("It is red.", 'She said "stop", then: {"reply": 1}', "ünï — 星\nline two", "<|speech_1|> typed", "\\")
+_MAX_POSITIONS = 256
 _RATE, _VOCAB = Fraction(25), "conformance"
 _HOSTILE = (
     "",
@@ -47,7 +50,8 @@ def _backbone(sizes: tuple[int, ...] = (16,)) -> Backbone:
         torch.manual_seed(0)
         return create(
             "backbone/hf_causal",
-            **{"hidden": 8, "layers": 1, "heads": 1, "kv_heads": 1, "intermediate": 8, "max_positions": 64},
+            **{"hidden": 8, "layers": 1, "heads": 1, "kv_heads": 1, "intermediate": 8},
+            **{"max_positions": _MAX_POSITIONS},
             **{"codebooks": sizes, "unit_rate": _RATE, "layout": "frame", "vocab_id": _VOCAB},
         )
 
@@ -67,7 +71,7 @@ def _turns(component: Format, task: str, sizes: tuple[int, ...]) -> Iterator[Spo
             if "<|" not in text:
                 yield SpokenTurn(text=text)
         else:
-            labels = dict.fromkeys(getattr(component, "factors", ()), f"value {number}")
+            labels = dict.fromkeys(component.factors, f"value {number}")
             style = Style(labels=(labels,), source="model") if labels else Style()
             yield SpokenTurn(text=text, user_text=_TEXTS[-1 - number], style=style, units=spoken)
             yield SpokenTurn(text=text, style=style, units=spoken)
@@ -82,6 +86,17 @@ def _spelled(segments: Sequence[Segment], backbone: Backbone) -> str:
             break
         parts.append(segment.text if segment.text is not None else backbone.unit_text(segment.units or ()))
     return "".join(parts)
+
+
+def _symbols(segments: Sequence[Segment]) -> list[int | str]:
+    """What a grammar reads of these segments: text, and for each unit its codebook."""
+    symbols: list[int | str] = []
+    for segment in segments:
+        if segment.text is not None:
+            symbols.append(segment.text)
+        for step in zip(*(segment.units or ()), strict=True):
+            symbols += range(len(step))
+    return symbols
 
 
 def outputs(subject: Subject, component: Format) -> Any:
@@ -105,6 +120,7 @@ def names_its_tasks(subject: Subject) -> None:
         lambda: component.prompt("no_such_task", []),
         lambda: component.target("no_such_task", SpokenTurn(text="a"), backbone),
         lambda: component.parse("no_such_task", "a", backbone),
+        lambda: component.grammar("no_such_task", backbone, {}),
     )
     for call in calls:
         try:
@@ -192,10 +208,65 @@ def prompts_are_read_in_order(subject: Subject) -> None:
     expect(len(set(prompts)) == len(prompts), "two tasks have the same prompt; the backbone cannot tell them apart.")
 
 
+def factors_are_as_declared(subject: Subject) -> None:
+    """The factors of the instance are those of its contract's port `labels`, and each once."""
+    factors = subject.component.factors
+    said = dict(subject.contract.gives["labels"].facts())["factors"]
+    expect(tuple(factors) == tuple(said), f"factors {factors}, the contract says {said}.")
+    expect(len(set(factors)) == len(factors), f"factors {factors} name one twice.")
+
+
+def grammar_holds_what_is_written(subject: Subject) -> None:
+    """The grammar accepts every target, and neither half of one nor a value that the style module lacks."""
+    component = subject.component
+    for sizes in ((16,), (8, 5)):
+        backbone = _backbone(sizes)
+        for task in component.tasks:
+            free = component.grammar(task, backbone, {})
+            strict = component.grammar(task, backbone, dict.fromkeys(component.factors, ("value 1",)))
+            for number, turn in enumerate(_turns(component, task, sizes)):
+                target = component.target(task, turn, backbone)
+                if task in ("caption", "asr") and turn.text.strip() != turn.text:
+                    continue
+                symbols = _symbols(target)
+                expect(accepts(free, symbols), f"{task}: the grammar refuses the target {symbols!r:.80}.")
+                expect(not accepts(free, [*symbols, 0, "<|"]), f"{task}: it accepts what stands behind {number}.")
+                labels = turn.style.labels[0] if turn.style.labels else {}
+                fits = set(labels.values()) <= {"value 1"}
+                expect(accepts(strict, symbols) == fits, f"{task}: style {labels} is not held to the values given.")
+
+
+def held_to_its_grammar_every_answer_is_well_formed(subject: Subject) -> None:
+    """With a random backbone, greedy or drawn, within any budget that is enough: whole, known units, known values."""
+    component = subject.component
+    values = dict.fromkeys(component.factors, ("calm", "lively"))
+    for sizes in ((16,), (8, 5)):
+        backbone = _backbone(sizes)
+        for task in component.tasks:
+            prompts = [[Segment(control="start"), Segment(text=text), Segment(control=task)] for text in "ab"]
+            grammar = component.grammar(task, backbone, values)
+            for budget, temperature in ((grammar.cost + 1, 0.0), (grammar.cost + 9, 0.0), (grammar.cost + 16, 3.0)):
+                if budget > _MAX_POSITIONS - 8:
+                    raise Broken(f"{task}: the shortest answer takes {budget} tokens.")
+                written = backbone.generate(
+                    prompts,
+                    generator=torch.Generator().manual_seed(budget),
+                    max_new_tokens=budget,
+                    temperature=temperature,
+                    grammar=grammar,
+                )
+                for answer in written:
+                    read = component.parse(task, answer.text, backbone)
+                    expect(answer.finished, f"{task}: {answer.text!r:.80} did not end within {budget} tokens.")
+                    expect(read.parse_ok, f"{task}: {answer.text!r:.80} is malformed.")
+                    said = read.style.labels[0] if read.style.labels else {}
+                    expect(set(said.values()) <= {"calm", "lively"}, f"{task}: the style {said} does not exist.")
+
+
 SUITE = Suite(
     base=Format,
     needs={},
-    gives={},
+    gives={"labels": LabelsPort},
     outputs=outputs,
     cases=(
         names_its_tasks,
@@ -203,5 +274,8 @@ SUITE = Suite(
         parsing_never_raises,
         only_targets_are_trained,
         prompts_are_read_in_order,
+        factors_are_as_declared,
+        grammar_holds_what_is_written,
+        held_to_its_grammar_every_answer_is_well_formed,
     ),
 )

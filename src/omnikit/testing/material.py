@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from omnikit.contracts import Contract, OneOf, UnitsPort
+from omnikit.nn.picture_sizes import NativeSize
 from omnikit.testing.kit import first_of
 from omnikit.types import Audio, Frames, Images, Style, Units
 
+_SIDE = 32
 Record = TypeVar("Record", Audio, Frames, Images, Style, Units)
 
 
@@ -53,9 +55,16 @@ def units(port: UnitsPort, lengths: Sequence[int]) -> Units:
     return Units(codes, torch.tensor(lengths), sizes, rate, first_of(port.vocab_id), layout, durations)
 
 
-def pictures(size: int, number: int) -> Images:
-    """Random pictures."""
-    return Images(torch.rand(number, 3, size, size, generator=draws()))
+def pictures(size: int | NativeSize, number: int) -> Images:
+    """Random pictures of one size that a port of this `size` takes."""
+    height, width = size.fit(_SIDE, _SIDE) if isinstance(size, NativeSize) else (size, size)
+    return Images(torch.rand(number, 3, height, width, generator=draws()))
+
+
+def pictures_of_own_sizes(size: NativeSize) -> Images:
+    """Three random pictures, packed: one wide, one square, one high."""
+    shapes = (size.fit(height, width) for height, width in ((_SIDE, 2 * _SIDE), (_SIDE, _SIDE), (3 * _SIDE, _SIDE)))
+    return Images.of([torch.rand(3, height, width, generator=draws(width)) for height, width in shapes])
 
 
 def features(dim: int, lengths: Sequence[int], rate: Fraction | None = None) -> Frames:

@@ -54,6 +54,15 @@ def batch_equals_singles(subject: Subject) -> None:
 
 
 @torch.no_grad()
+def positions_are_known_before(subject: Subject) -> None:
+    """`num_positions` says how many positions leave for those that come in, without a tensor."""
+    frames = _frames(subject)
+    said = subject.component.num_positions(int(frames.lengths[0]))
+    found = subject.component.project(frames).lengths.tolist()
+    expect(found == [said] * 3, f"num_positions says {said}, but {found} come out.")
+
+
+@torch.no_grad()
 def keeps_the_clock(subject: Subject) -> None:
     """Features without a rate get none; with one they keep their duration (positions over rate), or are refused."""
     expect(subject.component.project(_frames(subject)).rate is None, "features without a clock get a rate.")
@@ -93,6 +102,7 @@ SUITE = Suite(
     cases=(
         embeds_are_as_declared,
         batch_equals_singles,
+        positions_are_known_before,
         keeps_the_clock,
         refuses_another_width,
         gradient_reaches_its_weights,

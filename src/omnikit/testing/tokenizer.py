@@ -5,19 +5,22 @@ Letters: B batch, K codebooks, T units, N phones.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from omnikit.contracts import AudioPort, UnitsPort
-from omnikit.slots.tokenizer import SpeechTokenizer
-from omnikit.testing.kit import Subject, Suite, expect, expect_gradient, expect_same, first_of, refused
-from omnikit.testing.material import on, row, sounds
+from omnikit.slots.tokenizer import LabelKind, SpeechTokenizer
+from omnikit.slots.unit_stream import frames_of
+from omnikit.testing.kit import NotApplicable, Subject, Suite, expect, expect_gradient, expect_same, first_of, refused
+from omnikit.testing.material import draws, on, row, sounds
 from omnikit.types import Audio, Units
 
 _SECONDS = (0.62, 0.3, 0.9)
 _SLACK_FRAMES = 2
+_FEATURE_GAP = 1e-4
 
 
 def _audio(subject: Subject, seconds: tuple[float, ...] = _SECONDS) -> Audio:
@@ -29,11 +32,18 @@ def _valid(units: Units) -> torch.Tensor:
     return torch.arange(units.codes.shape[-1], device=units.lengths.device) < units.lengths[:, None]  # [B, T]
 
 
+def _read(tokenizer: SpeechTokenizer, audio: Audio) -> list[list[int]]:
+    """What its head reads; nothing for every row where it has none."""
+    if tokenizer.labels == "nothing":
+        return [[] for _ in audio.lengths]
+    return tokenizer.read_phones(audio) if tokenizer.labels == "phones" else tokenizer.read_labels(audio)
+
+
 def outputs(subject: Subject, tokenizer: SpeechTokenizer) -> Any:
-    """Units, their vectors, and phones read back."""
+    """Units, their vectors, and labels read back."""
     audio = on(_audio(subject), tokenizer.device)
     units = tokenizer.encode(audio)
-    return units, tokenizer.embed(units), tokenizer.read_phones(audio)
+    return units, tokenizer.embed(units), _read(tokenizer, audio)
 
 
 def units_are_as_declared(subject: Subject) -> None:
@@ -54,14 +64,14 @@ def units_are_as_declared(subject: Subject) -> None:
 
 
 def batch_equals_singles(subject: Subject) -> None:
-    """A padded batch gives exactly the units, and the phones, of its recordings alone."""
+    """A padded batch gives exactly the units, and the labels read back, of its recordings alone."""
     audio, tokenizer = _audio(subject), subject.component
-    together, heard = tokenizer.encode(audio), tokenizer.read_phones(audio)
+    together, heard = tokenizer.encode(audio), _read(tokenizer, audio)
     for index, length in enumerate(audio.lengths.tolist()):
         single = row(audio, index, length)
         alone = tokenizer.encode(single)
         expect_same(row(together, index, int(together.lengths[index])), alone, f"row {index} differs in a batch")
-        expect(tokenizer.read_phones(single)[0] == heard[index], f"phones of row {index} differ in a batch.")
+        expect(_read(tokenizer, single)[0] == heard[index], f"labels of row {index} differ in a batch.")
 
 
 def padding_is_not_heard(subject: Subject) -> None:
@@ -133,6 +143,40 @@ def refuses_bad_sound(subject: Subject) -> None:
         tokenizer.encode(replace(audio, lengths=audio.lengths + audio.wave.shape[1]))
 
 
+def streams_as_declared(subject: Subject) -> None:
+    """Sound in pieces gives the units of `encode_live` however it was cut, and those in time that the lookahead says.
+
+    The edge of a stream is its last block: what is left when the recording ends is read with the end in sight, so that
+    the last units of a recording that fits the window are those of `encode`.
+    """
+    tokenizer, audio = subject.component, _audio(subject, (2.3,))
+    live, rate = tokenizer.encode_live(audio), float(subject.contract.gives["units"].rate)  # type: ignore[attr-defined]
+    declared = subject.contract.lookahead_ms
+    expect(declared is not None, "the contract declares no lookahead_ms; units come with some delay.")
+    expected, whole, num_samples = frames_of(live)[0], frames_of(tokenizer.encode(audio))[0], audio.wave.shape[1]
+    for size in (-(-num_samples // 230), -(-num_samples // 115), -(-num_samples // 33), num_samples):
+        arrived: list[float] = []
+        chunks = _arriving(audio, size, arrived)
+        pieces = [(arrived[-1], units) for units in tokenizer.stream(chunks)]
+        found = torch.cat([frames_of(units)[0] for _, units in pieces], 1)
+        expect_same(found, expected, f"a recording in pieces of {size} samples streams other units than encode_live")
+        known, delay = 0, declared / 1000 + size / audio.sample_rate
+        for seconds, units in pieces:
+            run = 0 if units.durations is None else int(units.durations[0, 0])  # known when the next one begins
+            expect(seconds <= (known + run + 1) / rate + delay, f"frame {known} is known only after {seconds:.2f} s.")
+            known += frames_of(units)[0].shape[1]
+    expect(found.shape == whole.shape, f"{found.shape[1]} units come of a stream, {whole.shape[1]} of encode.")
+    expect_same(found[:, -1:], whole[:, -1:], "the last unit is not that of encode")
+
+
+def _arriving(audio: Audio, size: int, arrived: list[float]) -> Iterator[Audio]:
+    """Pieces of `size` samples; the seconds heard so far are noted in `arrived`."""
+    for start in range(0, audio.wave.shape[1], size):
+        wave = audio.wave[:, start : start + size]
+        arrived.append((start + wave.shape[1]) / audio.sample_rate)
+        yield Audio(wave, torch.tensor([wave.shape[1]]), audio.sample_rate)
+
+
 def embeds_its_units(subject: Subject) -> None:
     """`embed` gives features [B, T, D] of its units, the same vector for the same unit; other units are refused."""
     tokenizer = subject.component
@@ -151,26 +195,64 @@ def embeds_its_units(subject: Subject) -> None:
         tokenizer.embed(replace(units, codes=units.codes + max(units.sizes)))
 
 
-def learns_from_phones(subject: Subject) -> None:
+def shows_frames_before_the_bottleneck(subject: Subject) -> None:
+    """Features, where there are any, are finite frames [B, T, D], and a row's own whatever it is batched with."""
+    audio, tokenizer = _audio(subject), subject.component
+    frames = tokenizer.features(audio)
+    if frames is None:
+        raise NotApplicable("it shows no features")
+    expect(frames.features.dim() == 3, f"features {list(frames.features.shape)}, not [B, T, D].")
+    expect(not frames.features.requires_grad, "features carry gradients; they are for looking at.")
+    for index, length in enumerate(frames.lengths.tolist()):
+        alone = tokenizer.features(row(audio, index, int(audio.lengths[index]))).features[0, :length]
+        expect(bool(alone.isfinite().all()), f"features of row {index} are not finite.")
+        gap = float((frames.features[index, :length] - alone).abs().max() / (1 + alone.abs().max()))
+        expect(gap < _FEATURE_GAP, f"features of row {index} differ in a batch by {gap:.1e} of their size.")
+
+
+def learns_from_labels(subject: Subject) -> None:
     """The loss is finite and its gradient reaches every trainable part."""
     tokenizer = subject.make().train()
-    phones, lengths = torch.tensor([[0, 1, 2], [2, 1, 0], [1, 0, 1]]), torch.tensor([3, 1, 2])
+    labels, lengths = torch.tensor([[0, 1, 2], [2, 1, 0], [1, 0, 1]]), torch.tensor([3, 1, 2])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        losses = tokenizer.loss(_audio(subject, (0.9, 0.5, 0.7)), phones, lengths)
+        losses = tokenizer.loss(_audio(subject, (0.9, 0.5, 0.7)), labels, lengths)
     expect(all(not part.requires_grad for part in losses.parts.values()), "parts of the loss must be detached.")
     expect_gradient(tokenizer, losses.total)
 
 
-def reads_phones(subject: Subject) -> None:
-    """Phones read back are one list of ints a row, no longer than the row has frames."""
-    audio = _audio(subject)
-    phones = subject.component.read_phones(audio)
-    expect(len(phones) == len(audio.lengths), f"{len(phones)} lists for {len(audio.lengths)} recordings.")
+def reads_what_it_says(subject: Subject) -> None:
+    """Labels read back are one list of ints a row, no longer than the row has frames; other labels are refused."""
+    audio, tokenizer = _audio(subject), subject.component
+    kinds = get_args(LabelKind)
+    expect(tokenizer.labels in kinds, f"labels are '{tokenizer.labels}'; a head reads one of {', '.join(kinds)}.")
+    if tokenizer.labels != "phones":
+        with refused("reading phones that no head reads"):
+            tokenizer.read_phones(audio)
+    if tokenizer.labels == "nothing":
+        with refused("reading labels where no head reads"):
+            tokenizer.read_labels(audio)
+        return
+    labels = tokenizer.read_labels(audio)
+    expect(labels == _read(tokenizer, audio), "read_labels and read_phones read different phones.")
+    expect(len(labels) == len(audio.lengths), f"{len(labels)} lists for {len(audio.lengths)} recordings.")
     rate = float(subject.contract.gives["units"].rate)  # type: ignore[attr-defined]
-    for index, (found, seconds) in enumerate(zip(phones, audio.seconds, strict=True)):
-        expect(all(type(phone) is int and phone >= 0 for phone in found), f"row {index} holds no phone indices.")
-        expect(len(found) <= seconds * rate + _SLACK_FRAMES, f"row {index} has more phones than frames.")
+    for index, (found, seconds) in enumerate(zip(labels, audio.seconds, strict=True)):
+        expect(all(type(label) is int and label >= 0 for label in found), f"row {index} holds no label indices.")
+        expect(len(found) <= seconds * rate + _SLACK_FRAMES, f"row {index} has more labels than frames.")
+
+
+def fits_units_after_training(subject: Subject) -> None:
+    """Units that are found after training follow the recordings and the generator alone."""
+    if not subject.component.is_fitted_afterwards:
+        raise NotApplicable("its units are learnt during training")
+    audio, codes = _audio(subject), []
+    for _ in range(2):
+        tokenizer = subject.make()
+        tokenizer.fit_units([audio, audio], draws())
+        codes.append(tokenizer.encode(audio))
+    expect_same(codes[0], codes[1], "the same recordings and generator give other units")
+    expect(len(codes[0].codes.unique()) > 1, "every frame of three recordings is the same unit after the fit.")
 
 
 SUITE = Suite(
@@ -187,8 +269,11 @@ SUITE = Suite(
         hears_very_short_sound,
         hears_silence,
         refuses_bad_sound,
+        streams_as_declared,
         embeds_its_units,
-        learns_from_phones,
-        reads_phones,
+        shows_frames_before_the_bottleneck,
+        learns_from_labels,
+        reads_what_it_says,
+        fits_units_after_training,
     ),
 )

@@ -10,9 +10,19 @@ from typing import Any
 import torch
 
 from omnikit.contracts import FramesPort, ImagePort
+from omnikit.nn.picture_sizes import NativeSize
 from omnikit.slots.vision_encoder import VisionEncoder
-from omnikit.testing.kit import Subject, Suite, expect, expect_gradient, expect_same, first_of, refused
-from omnikit.testing.material import on, pictures, row
+from omnikit.testing.kit import (
+    NotApplicable,
+    Subject,
+    Suite,
+    expect,
+    expect_gradient,
+    expect_same,
+    first_of,
+    refused,
+)
+from omnikit.testing.material import on, pictures, pictures_of_own_sizes, row
 from omnikit.types import Images
 
 _ALIKE = 1e-4
@@ -63,6 +73,36 @@ def pictures_differ(subject: Subject) -> None:
 
 
 @torch.no_grad()
+def positions_are_known_before(subject: Subject) -> None:
+    """`num_positions` of a picture's height and width is how many come out, without a tensor."""
+    images = _images(subject)
+    height, width = images.pixels.shape[-2:]
+    said, found = subject.component.num_positions(height, width), subject.component.encode(images).lengths.tolist()
+    expect(found == [said] * 3, f"num_positions({height}, {width}) is {said}, but {found} come out.")
+
+
+@torch.no_grad()
+def pictures_keep_their_sizes(subject: Subject) -> None:
+    """Where the port takes pictures of any size, several sizes share a call; each gives what it gives alone."""
+    size: Any = first_of(subject.contract.needs["image"].size)  # type: ignore[attr-defined]
+    if not isinstance(size, NativeSize):
+        raise NotApplicable("pictures of one size alone are taken")
+    encoder, images = subject.component, pictures_of_own_sizes(size)
+    frames, inner = encoder.encode(images), encoder.intermediates(images, [0])[0]
+    for index, picture in enumerate(images.each()):
+        alone, inside = encoder.encode(Images.of([picture])), encoder.intermediates(Images.of([picture]), [0])[0]
+        length = encoder.num_positions(*picture.shape[1:])
+        found = [int(frames.lengths[index]), int(alone.lengths[0])]
+        expect(found == [length] * 2, f"{found[0]} positions, {found[1]} alone, {length} by num_positions.")
+        expect_same(frames.features[index, :length], alone.features[0], f"picture {index} differs in a batch", _ALIKE)
+        depth = int(inside.lengths[0])
+        expect_same(
+            inner.features[index, :depth], inside.features[0], f"picture {index} differs inside a batch", _ALIKE
+        )
+        expect(not frames.features[index, length:].any(), "padding is not zero.")
+
+
+@torch.no_grad()
 def intermediates_come_as_asked(subject: Subject) -> None:
     """Intermediates [B, N, D] come in the order asked for; negative numbers count from the end, others are refused."""
     encoder, images = subject.component, _images(subject)
@@ -110,6 +150,8 @@ SUITE = Suite(
         features_are_as_declared,
         batch_equals_singles,
         pictures_differ,
+        positions_are_known_before,
+        pictures_keep_their_sizes,
         intermediates_come_as_asked,
         refuses_other_pictures,
         gradient_reaches_its_weights,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 import soundfile
 import torch
 
+from omnikit.data.buckets import length_batches
 from omnikit.data.records import read_records
 from omnikit.data.speech_batches import pad_audio
 from omnikit.data.units import UnitStore
+from omnikit.errors import DataError
 from omnikit.slots.tokenizer import SpeechTokenizer
 
 
@@ -27,22 +30,34 @@ def extract_units(
 ) -> UnitStore:
     """The unit store of `tokenizer` holding every path of `audio` (path → duration in s); nothing is done twice."""
     store = UnitStore(corpus, tokenizer.vocab_id)
-    todo = sorted(store.missing(list(audio)), key=lambda path: (audio[path], path))
+    todo = sorted(store.missing(list(audio)))
     if not todo:
         return store
     print(f"extracting units of {len(todo)} recordings with {tokenizer.vocab_id}", file=sys.stderr, flush=True)
-    tokenizer.eval()
     found: dict[str, np.ndarray] = {}
-    batch: list[str] = []
-    for path in [*todo, None]:
-        if path is not None and (len(batch) + 1) * audio[path] <= batch_s:
-            batch.append(path)
-            continue
-        if batch:
-            found.update(_encode(tokenizer, corpus, batch))
-        batch = [path] if path is not None else []
+    for batch in length_batches([audio[path] for path in todo], batch_s):
+        paths = [todo[index] for index in batch]
+        waves = [soundfile.read(corpus / path, dtype="float32") for path in paths]
+        rows = encode_waves(tokenizer, [wave for wave, _ in waves], waves[0][1])
+        found.update({path: codes for path, (codes, _) in zip(paths, rows, strict=True)})
     store.add(found)
     return store
+
+
+def encode_waves(
+    tokenizer: SpeechTokenizer, waves: Sequence[np.ndarray], sample_rate: int
+) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """Codes [K, T] int32 of every wave [S], and how many frames each step lasts, [T] int32, where runs are merged."""
+    with torch.inference_mode():
+        batch, device = pad_audio(waves, sample_rate), tokenizer.device
+        audio = replace(batch, wave=batch.wave.to(device), lengths=batch.lengths.to(device))
+        units = tokenizer.eval().encode(audio)
+    rows = []
+    for row, length in enumerate(units.lengths.tolist()):
+        codes = units.codes[row, :, :length].cpu().numpy().astype(np.int32)
+        durations = None if units.durations is None else units.durations[row, :length].cpu().numpy().astype(np.int32)
+        rows.append((codes, durations))
+    return rows
 
 
 def audio_of(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -55,11 +70,16 @@ def audio_of(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     }
 
 
-def _encode(tokenizer: SpeechTokenizer, corpus: Path, paths: Sequence[str]) -> dict[str, np.ndarray]:
-    waves = [soundfile.read(corpus / path, dtype="float32") for path in paths]
-    with torch.inference_mode():
-        units = tokenizer.encode(pad_audio([wave for wave, _ in waves], waves[0][1]))
-    return {
-        path: codes[:, : int(length)].cpu().numpy()
-        for path, codes, length in zip(paths, units.codes, units.lengths, strict=True)
-    }
+def recordings_of(corpus: Path) -> list[str]:
+    """The path of every recording, styled renderings too, that the JSONL files of a folder name, in order."""
+    files = sorted(corpus.glob("*.jsonl"))
+    if not files:
+        raise DataError(f"{corpus} holds no *.jsonl file; for a folder of recordings, give --audio.")
+    found: dict[str, None] = {}
+    for file in files:
+        for record in read_records(file, validate=False):
+            for message in record["messages"]:
+                for audio in (message.get("audio"), message.get("rendering", {}).get("audio")):
+                    if audio:
+                        found[audio["path"]] = None
+    return list(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,15 @@ class Context:
 
 @dataclass(frozen=True)
 class Job:
-    """What the runner trains: the Lightning module, its batches, and `finish`, which returns parts to save by slot."""
+    """What the runner trains: the Lightning module, its batches, and `finish`, which returns parts to save by slot.
+
+    `complete` is False where the parts are only what a later stage starts from, and no parts of a system yet.
+    `callbacks` take part in the training of every process.
+    """
 
     module: lightning.LightningModule
     train: Dataset[Any]
     valid: Dataset[Any] | None
     finish: Callable[[], Mapping[str, Component]]
+    complete: bool = True
+    callbacks: Sequence[lightning.Callback] = ()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, cast
 
 import torch
 
-from omnikit.data.language_batches import LanguageBatches, language_samples
+from omnikit.data.language_batches import LanguageBatches, LanguageSample, language_samples
 from omnikit.data.scene_batches import SceneBatches
+from omnikit.errors import DataError
 from omnikit.slots.backbone import Backbone
 from omnikit.slots.base import Component
 from omnikit.slots.format import Format
@@ -48,19 +49,14 @@ def language_job(context: Context) -> Job:
     settings = context.settings
     backbone = cast(Backbone, context.parts["backbone"])
     tokenizer = cast(SpeechTokenizer, context.parts["tokenizer"])
-    tasks = [task for task, weight in settings["mixture"].items() if weight > 0]
-    train, valid = (
-        records_of(context.corpus, *(f"{kind}.{split}" for kind in settings["kinds"])) for split in ("train", "valid")
-    )
-    store: Mapping[str, Any] = {}
-    if set(tasks) & {"asr", "tts", "dialogue"}:
-        store = extract_units(tokenizer, context.corpus, audio_of([*train, *valid]))
     form = cast(Format, context.parts["format"])
-    samples, checks = (
-        language_samples(records, tasks, store, typed_share=settings["typed_share"]) for records in (train, valid)
-    )
+    samples, checks = (_samples(context, tokenizer, split) for split in ("train", "valid"))
     if "backbone" not in context.weights:
-        backbone.fit_text(texts_of(chain.from_iterable(samples.values()), form, backbone), settings["text_vocab"])
+        texts = chain(
+            texts_of(chain.from_iterable(samples.values()), form, backbone),
+            written_in(records_of(context.corpus, *(f"{kind}.train" for kind in settings["text_from"]))),
+        )
+        backbone.fit_text(texts, settings["text_vocab"])
         backbone.init_unit_embeddings(unit_vectors(tokenizer), torch.Generator().manual_seed(context.seed))
     module = LanguageStage(
         cast(VisionEncoder, context.parts["vision_encoder"]),
@@ -69,6 +65,7 @@ def language_job(context: Context) -> Job:
         form,
         Optim(**settings["optim"]),
         settings["rates"],
+        image_root=context.corpus,
     )
     batches, check = (
         LanguageBatches(
@@ -95,6 +92,31 @@ def language_job(context: Context) -> Job:
         return parts
 
     return Job(module, batches, check, finish)
+
+
+def _samples(context: Context, tokenizer: SpeechTokenizer, split: str) -> dict[str, list[LanguageSample]]:
+    """Samples of every task of the mixture, from the kinds of record that the recipe names as its sources."""
+    settings = context.settings
+    found: dict[str, list[LanguageSample]] = {}
+    for task, weight in settings["mixture"].items():
+        if weight <= 0:
+            continue
+        if not settings["sources"].get(task):
+            raise DataError(
+                f"The mixture has a weight for '{task}' and the recipe no sources for it.\n"
+                f"Name kinds of record, for example recipe.{context.config['stage']['name']}.sources.{task}=[dialogue]."
+            )
+        records = records_of(context.corpus, *(f"{kind}.{split}" for kind in settings["sources"][task]))
+        store: Mapping[str, Any] = {}
+        if task != "caption":
+            store = extract_units(tokenizer, context.corpus, audio_of(records))
+        found |= language_samples(records, [task], store, typed_share=settings["typed_share"])
+    return found
+
+
+def written_in(records: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Every text that somebody writes or says in corpus records."""
+    return (message["text"] for record in records for message in record["messages"] if "text" in message)
 
 
 def unit_vectors(tokenizer: SpeechTokenizer) -> torch.Tensor:

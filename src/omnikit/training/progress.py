@@ -47,19 +47,26 @@ class Lines(lightning.Callback):
 
 
 class Saver(lightning.Callback):
-    """Saves Lightning's checkpoint for resuming every `minutes`, through a temporary file."""
+    """Saves Lightning's checkpoint for resuming every `minutes`, through a temporary file.
+
+    Of several processes the first decides when, and writes.
+    """
 
     def __init__(self, path: Path, minutes: float) -> None:
         self.path, self.seconds, self.last = path, 60 * minutes, time.time()
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Save when it is time."""
-        if time.time() - self.last >= self.seconds:
+        due = time.time() - self.last >= self.seconds
+        if trainer.world_size > 1:
+            due = trainer.strategy.broadcast(due)
+        if due:
             self.save(trainer)
 
     def save(self, trainer: Any) -> None:
         """Save now."""
         staging = self.path.with_suffix(".tmp")
         trainer.save_checkpoint(staging)
-        os.replace(staging, self.path)
+        if trainer.is_global_zero:
+            os.replace(staging, self.path)
         self.last = time.time()

@@ -72,8 +72,8 @@ class Curves(lightning.Callback):
             learnt = {name: value for name, value in trainer.logged_metrics.items() if not name.startswith("valid")}
             self._write(batch_idx + 1, learnt)
 
-    def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
-        """Write validation values."""
+    def on_validation_end(self, trainer: Any, module: Any) -> None:
+        """Write validation values, those that the module logs at the end of the epoch among them."""
         if not trainer.sanity_checking:
             judged = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("valid")}
             self._write(trainer.fit_loop.epoch_loop.batch_progress.current.ready, judged)

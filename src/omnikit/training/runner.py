@@ -15,12 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from lightning.fabric.utilities.seed import seed_everything
+from lightning.pytorch.utilities import rank_zero_only
+from torch import distributed
 from torch.utils.data import DataLoader
 
 from omnikit.artefacts import fill, read_card, read_checkpoint, save_component
 from omnikit.data.corpus import read_summary
+from omnikit.data.shares import Share
 from omnikit.errors import OmnikitError
+from omnikit.nn.processes import num_processes
 from omnikit.registry import resolve
 from omnikit.slots.base import Component
 from omnikit.training.choices import plan_of
@@ -32,6 +37,8 @@ from omnikit.wiring import Plan
 
 CHANGE_RESULTS = ("precision", "gradient_clip")
 """Settings of the trainer that change what is learnt; the others say where and how fast."""
+SHOW_RESULTS = ("media",)
+"""Settings of a stage that change only what is shown while it trains."""
 
 
 def run_stage(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,31 +62,44 @@ def run_stage(config: Mapping[str, Any]) -> dict[str, Any]:
         )
     key = _key(config, identity, plan, weights)
     state = _state(folder, key, bool(config["overwrite"]))
+    if state.get("finished") and not first_process():
+        return {}
     if state.get("finished"):
         print(f"{folder} is finished; its parts are in {folder / 'parts'}. Start over with overwrite=true.")
         return json.loads((folder / "cost.json").read_text())
     seed_everything(int(config["seed"]), verbose=False)
     parts = _build(plan, weights, stage)
-    if not state:
-        start_record(folder, config, {"path": str(corpus), **identity})
-    write_json(folder / "state.json", {"key": key, "finished": False})
+    if first_process():
+        if not state:
+            start_record(folder, config, {"path": str(corpus), **identity})
+        write_json(folder / "state.json", {"key": key, "finished": False})
     checkpoint = folder / "last.ckpt"
-    start = int(read_checkpoint(checkpoint)["omnikit_step"]) if checkpoint.exists() else 0
+    start = int(read_checkpoint(checkpoint)["omnikit_step"]) if state and checkpoint.exists() else 0
     context = Context(config, stage["settings"], plan, parts, weights, corpus, folder, int(config["seed"]), start)
     job: Job = JOBS[stage["objective"]](context)
     cost = _fit(job, context, checkpoint)
-    for slot, part in job.finish().items():
-        save_component(
-            part,
-            folder / "parts" / slot,
-            half=bool(stage["half"]),
-            provenance={"stage": stage["name"], "key": key, "data": identity},
-        )
-        shutil.copytree(folder / "parts" / slot, out / "system" / slot, dirs_exist_ok=True)
-    _complete_system(out / "system", parts, plan)
-    write_json(folder / "state.json", {"key": key, "finished": True})
-    checkpoint.unlink(missing_ok=True)
-    return cost
+    if first_process():
+        for slot, part in job.finish().items():
+            save_component(
+                part,
+                folder / "parts" / slot,
+                half=bool(stage["half"]),
+                provenance={"stage": stage["name"], "key": key, "data": identity},
+            )
+            if job.complete:
+                shutil.copytree(folder / "parts" / slot, out / "system" / slot, dirs_exist_ok=True)
+        if job.complete:
+            _complete_system(out / "system", parts, plan)
+        write_json(folder / "state.json", {"key": key, "finished": True})
+        checkpoint.unlink(missing_ok=True)
+    if num_processes() > 1:
+        distributed.barrier()
+    return cost if first_process() else {}
+
+
+def first_process() -> bool:
+    """Whether this process writes what a run leaves behind; of several that train together only one does."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def _fit(job: Job, context: Context, checkpoint: Path) -> dict[str, Any]:
@@ -87,13 +107,10 @@ def _fit(job: Job, context: Context, checkpoint: Path) -> dict[str, Any]:
     cost = Cost(context.folder, job.module)
     saver = Saver(checkpoint, settings["checkpoint_minutes"])
     steps = len(job.train)  # type: ignore[arg-type]
-    callbacks = [
-        Curves(context.folder, settings["log_every"]),
-        cost,
-        saver,
-        _Step(),
-        Lines(context.config["stage"]["name"], steps, context.start),
-    ]
+    callbacks: list[lightning.Callback] = [cost, _Step(), _Shares(job), *job.callbacks, saver]
+    if first_process():
+        shown = Lines(context.config["stage"]["name"], steps, context.start)
+        callbacks = [Curves(context.folder, settings["log_every"]), *callbacks, shown]
     every = min(steps, settings["valid_every"])
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its banners and tips; errors still show
     with warnings.catch_warnings():
@@ -101,7 +118,7 @@ def _fit(job: Job, context: Context, checkpoint: Path) -> dict[str, Any]:
         trainer = lightning.Trainer(
             accelerator=settings["accelerator"],
             devices=settings["devices"],
-            strategy=settings["strategy"],
+            strategy=_strategy(settings),
             precision=settings["precision"],
             gradient_clip_val=None if not job.module.automatic_optimization else settings["gradient_clip"],
             max_epochs=1,
@@ -119,13 +136,31 @@ def _fit(job: Job, context: Context, checkpoint: Path) -> dict[str, Any]:
             DataLoader(data, batch_size=None, num_workers=settings["num_workers"]) if data is not None else None
             for data in (job.train, job.valid)
         ]
-        trainer.fit(
-            job.module, loaders[0], loaders[1], ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
-        )
+        resumed = checkpoint if context.start else None
+        trainer.fit(job.module, loaders[0], loaders[1], ckpt_path=resumed, weights_only=True)
     if trainer.interrupted:
-        saver.save(trainer)
+        if trainer.world_size == 1:  # the other processes are gone, and saving would wait for them
+            saver.save(trainer)
         raise KeyboardInterrupt
-    return cost.write()
+    return cost.write() if first_process() else {}
+
+
+def _strategy(settings: Mapping[str, Any]) -> str:
+    """`auto` with several devices: data parallel, minding weights that a step leaves out (layers dropped at random)."""
+    devices = settings["devices"]
+    one = torch.cuda.device_count() < 2 if devices == "auto" else str(devices) in ("1", "[0]")
+    return settings["strategy"] if settings["strategy"] != "auto" or one else "ddp_find_unused_parameters_true"
+
+
+class _Shares(lightning.Callback):
+    """Tells the data sets that can divide a batch which rows this process takes, before anything is read."""
+
+    def __init__(self, job: Job) -> None:
+        self.datasets: list[Any] = [data for data in (job.train, job.valid) if hasattr(data, "share")]
+
+    def setup(self, trainer: Any, module: Any, stage: str) -> None:
+        for data in self.datasets:
+            data.share = Share(trainer.global_rank, trainer.world_size)
 
 
 class _Step(lightning.Callback):
@@ -179,8 +214,9 @@ def _key(config: Mapping[str, Any], identity: Mapping[str, Any], plan: Plan, wei
         for slot in _slots_of(config["stage"])
         if slot in plan.nodes
     }
+    settings = {name: value for name, value in config["stage"]["settings"].items() if name not in SHOW_RESULTS}
     kept = {
-        "stage": config["stage"],
+        "stage": {**config["stage"], "settings": settings},
         "seed": config["seed"],
         "trainer": {name: config["trainer"][name] for name in CHANGE_RESULTS},
         "parts": parts,
@@ -195,7 +231,8 @@ def _state(folder: Path, key: str, overwrite: bool) -> dict[str, Any]:
         return {}
     state = json.loads(path.read_text())
     if overwrite:
-        shutil.rmtree(folder)
+        if first_process():
+            shutil.rmtree(folder)
         return {}
     if state["key"] != key:
         raise OmnikitError(

@@ -1,0 +1,148 @@
+"""Sound from units, ours beside the plain way: `python bench/detokenizer.py [--units 115] [--threads 1]`.
+
+The published size (41.9 M parameters) with random weights on random units, both sides with equal weights and equal
+noise, taking turns in one run. Prints ratios, errors relative to the peak, and when a stream gives its first sound;
+then the alignment search of training, beside the published extension where that is installed. Exits with 1 where the
+sound differs or a goal is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import torch
+from plain_uvits import PlainUVITS, randomised
+from timing import Turns, machine, take_turns
+from torch import Tensor
+
+import omnikit
+from omnikit.nn.alignment import monotonic_path, searched_path
+from omnikit.types import Audio, Style, Units
+
+GOALS = {
+    "float32": 1.2,
+    "bfloat16": 2.1,
+    "first sound": 10.0,
+    "whole stream": 1 / 1.25,
+    "alignment": 5.0,
+}
+LARGEST_ERROR, SMALLEST_SNR_DB = 1e-5, 30.0
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--units", type=int, default=115, help="length of the utterance; 115 are about 5 s")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--clock", choices=["process", "wall"], default="process")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    ours, units, style = material(args.units)
+    plain = PlainUVITS(ours)
+
+    def baseline() -> Tensor:
+        noise = ours.voice().noise(torch.Generator().manual_seed(0))
+        scaled = noise.units(0, args.units) * ours.duration_noise_scale
+        frames = lambda count: noise.frames(0, count) * ours.noise_scale  # noqa: E731
+        return plain.decode(units.codes, style.vector[..., None], scaled, frames)
+
+    expected = baseline()
+    print(
+        f"{expected.shape[1] / ours.sample_rate:.1f} s of sound, {args.clock} time, {args.rounds} rounds\n{machine()}"
+    )
+    single = in_turns(ours, torch.float32, baseline, units, style, args)
+    error = float((decoded(ours, units, style) - expected).abs().max() / expected.abs().max())
+    half = in_turns(ours, torch.bfloat16, baseline, units, style, args)
+    noise = decoded(ours, units, style) - expected
+    snr = float(10 * torch.log10(expected.square().mean() / noise.square().mean()))
+    print(f"float32 error {error:.1e} of the peak (at most {LARGEST_ERROR:.0e} allowed); bfloat16 SNR {snr:.1f} dB")
+    reached = {
+        "float32": single.ratio("plain", "decode"),
+        "bfloat16": half.ratio("plain", "decode"),
+        "first sound": single.ratio("plain", "first"),
+        "whole stream": single.ratio("decode", "stream"),
+        "alignment": aligned(args),
+    }
+    print(f"for comparison  first sound of arriving units over plain whole {single.ratio('plain', 'first arriving')}")
+    print(f"for comparison  stream of arriving units over decode {single.ratio('decode', 'stream arriving')}")
+    print(f"for comparison  first sound in bfloat16 over plain whole in float32 {half.ratio('plain', 'first')}")
+    met = True
+    for name, goal in GOALS.items():
+        good = reached[name].median >= goal
+        met = met and good
+        print(f"{name:<13} {reached[name]}   goal {goal:.2g}× {'reached' if good else 'missed'}")
+    return 0 if met and error <= LARGEST_ERROR and snr >= SMALLEST_SNR_DB else 1
+
+
+def material(num_units: int) -> tuple[Any, Units, Style]:
+    """The detokenizer at published size, random units and a random style."""
+    torch.manual_seed(0)
+    ours: Any = omnikit.create(
+        "detokenizer/uvits", codebooks=[4096], vocab_id="bench", unit_rate=25, style_dim=256, style_space="bench"
+    )
+    codes = torch.randint(4096, (1, 1, num_units))
+    units = Units(codes, torch.tensor([num_units]), (4096,), Fraction(25), "bench", "reduced")
+    return randomised(ours), units, Style(vector=torch.nn.functional.normalize(torch.randn(1, 256)), space_id="bench")
+
+
+def decoded(ours: Any, units: Units, style: Style) -> Tensor:
+    """The sound of the whole."""
+    return ours.decode(units, style, torch.Generator().manual_seed(0)).wave
+
+
+def in_turns(
+    ours: Any, precision: torch.dtype, baseline: Callable[[], Tensor], units: Units, style: Style, args: Any
+) -> Turns:
+    """Whole and streams of ours in `precision` beside the plain way in float32."""
+    ours.precision = precision
+
+    def stream(given: Units | Iterator[Units]) -> Iterator[Audio]:
+        return ours.stream(given, style, torch.Generator().manual_seed(0))
+
+    def arriving() -> Iterator[Units]:
+        for code in units.codes.split(1, -1):
+            yield Units(code, torch.tensor([1]), units.sizes, units.rate, units.vocab_id, units.layout)
+
+    return take_turns(
+        {
+            "plain": baseline,
+            "decode": lambda: decoded(ours, units, style),
+            "first": lambda: next(stream(units)),
+            "first arriving": lambda: next(stream(arriving())),
+            "stream": lambda: list(stream(units)),
+            "stream arriving": lambda: list(stream(arriving())),
+        },
+        args.rounds,
+        clock=args.clock,
+    )
+
+
+def aligned(args: Any) -> Any:
+    """The alignment search of a batch of 32, 200 units and 800 frames each, and what it is measured against."""
+    value = torch.randn(32, 800, 200, generator=torch.Generator().manual_seed(0))
+    frames, units = torch.full((32,), 800), torch.full((32,), 200)
+    candidates: dict[str, Callable[[], Any]] = {
+        "ours": lambda: [monotonic_path(value, frames, units) for _ in range(5)],
+        "plain": lambda: [searched_path(value, frames, units) for _ in range(5)],
+    }
+    try:
+        from monotonic_align import maximum_path
+    except ImportError:
+        print("alignment: the published extension (monotonic_align) is not installed; beside our plain search")
+    else:
+        candidates["published"] = lambda: [maximum_path(value, torch.ones_like(value)) for _ in range(5)]
+    turns = take_turns(candidates, args.rounds, clock=args.clock)
+    if "published" in candidates:
+        print(
+            f"for comparison  published alignment extension over our plain search {turns.ratio('plain', 'published')}"
+        )
+    return turns.ratio("published" if "published" in candidates else "plain", "ours")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""`omnikit load SOURCE … --out FOLDER`: weights that others published, written as ordinary trained parts."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from omnikit.errors import WeightsError
+
+HELP = """Turn files of weights that others published into trained parts: FOLDER/tokenizer, FOLDER/detokenizer, …
+
+  omnikit load s2u.ckpt --out published
+  omnikit load model.safetensors#tokenizer --out published
+
+Reads .safetensors, .ckpt, .pth and .pt as data, never running code from a file. Every tensor must fit; nothing is
+written unless all parts do. Use the result as `omnikit.load("published#tokenizer")`, or as the weights of a system.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="a file of weights; FILE#slot reads one part of it"
+    )
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where the parts go")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read everything, then write it, and say what was read."""
+    from omnikit.artefacts import CARD, save_component
+    from omnikit.errors import unknown_name
+    from omnikit.published.load import read_parts
+    from omnikit.registry import SLOTS
+    from omnikit.slots.base import Component
+
+    out = Path(args.out)
+    built: dict[str, Component] = {}
+    origins: dict[str, dict[str, str]] = {}
+    for source in args.sources:
+        path, _, slot = source.partition("#")
+        if slot and slot not in SLOTS:
+            raise unknown_name("slot", slot, SLOTS)
+        parts = [part for part in read_parts(Path(path)) if slot in ("", part.slot)]
+        if not parts:
+            raise WeightsError(f"{path} holds no {slot}. Leave '#{slot}' out to load what it holds.")
+        for part in parts:
+            if part.slot in built:
+                raise WeightsError(f"Two sources hold a {part.slot}: {origins[part.slot]['source']} and {path}.")
+            target = out / part.slot
+            if target.exists() and not (target / CARD).is_file():
+                raise WeightsError(f"{target} exists and is no trained part; give another --out.")
+            built[part.slot] = part.build(path, built)
+            origins[part.slot] = {"source": path, "family": part.layout.about, "prefix": part.prefix}
+    for slot, component in built.items():
+        save_component(component, out / slot, provenance=origins[slot])
+        print(f"{out / slot}: {origins[slot]['family']} from {origins[slot]['source']}")
+        tensors = component.state_dict().values()
+        print(f"  {len(tensors)} tensors, {sum(weight.numel() for weight in component.parameters()):,} parameters")
+        for name, value in component.parameters_given.items():
+            print(f"  {name}: {value}")
+    return 0

@@ -1,0 +1,217 @@
+"""Control: the same units spoken in every style, held against the style's rule, and what else moved.
+
+Every style that differs from the default in one factor is spoken beside the default of the same gender, with the same
+noise; all figures are differences of such pairs. The rule is that of the corpus (`data.prosody.style_rule`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from omnikit.data import prosody
+from omnikit.evaluation.detokenizer import DEAF
+from omnikit.evaluation.figures import Figure, Target, at_least, at_most, percent, pick, with_groups
+from omnikit.evaluation.material import Record, chosen, ear_rate, phones_of, read_phones, spoken, units_of, waves_of
+from omnikit.metrics.clustered import clustered_ratio
+from omnikit.metrics.prosody import semitones
+from omnikit.metrics.rates import Rate, edit_distance, ratio
+from omnikit.metrics.voice import Voice, voice_of
+from omnikit.system import System
+
+PART = "control"
+FILE = "voice.test"
+TEXTS_SHARE = 8
+"""Of `num_items` texts, every eighth is spoken in all styles."""
+SPEAKER = "gender"
+"""The factor that says who speaks: pairs never differ in it."""
+
+
+@dataclass(frozen=True)
+class Take:
+    """One text in one style: its measures, and its phone errors of `num_phones`."""
+
+    voice: Voice
+    errors: int
+    num_phones: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Text number `text` in a style that differs from the default by `change` (factor=value), and in the default."""
+
+    text: int
+    change: str
+    labels: Mapping[str, str]
+    styled: Take
+    default: Take
+
+    @property
+    def rule(self) -> Mapping[str, float]:
+        """What the corpus asks of this change, by dimension: duration in %, F0 in semitones, level in dB."""
+        factor, _, value = self.change.partition("=")
+        known = value in prosody.FACTORS.get(factor, ())
+        rule = prosody.style_rule({factor: value} if known else {})
+        return {
+            "duration": 100 * (rule.duration_factor - 1),
+            "F0": rule.semitones,
+            "level": 20 * math.log10(rule.gain),
+        }
+
+    @property
+    def moved(self) -> Mapping[str, float]:
+        """What the change did, by dimension, in the units of `rule`; also the tilt in dB an octave. NaN: no measure."""
+        one, other = self.styled.voice, self.default.voice
+        return {
+            "duration": 100 * (one.seconds / other.seconds - 1),
+            "F0": semitones(one.f0_hz, other.f0_hz),
+            "level": one.level_db - other.level_db,
+            "tilt": one.tilt - other.tilt,
+        }
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A measured dimension: its unit, and how near to the rule a style should come."""
+
+    unit: str
+    near: Target | None = None
+
+
+DIMENSIONS = {
+    "duration": Dimension("%", at_most(10.0)),
+    "F0": Dimension("semitones", at_most(1.5)),
+    "level": Dimension("dB", at_most(2.0)),
+    "tilt": Dimension("dB/octave"),
+}
+
+
+def judge_control(system: System, corpus: Path, num_items: int, seed: int) -> list[Figure]:
+    """Whether styles move the voice as the rule says, what else they move, and whether the words stay."""
+    records = chosen(corpus, FILE, math.ceil(num_items / TEXTS_SHARE), seed)
+    return control_figures(pairs(system, corpus, records, seed))
+
+
+def default_styles(factors: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
+    """The default style of every speaker that the style module knows (one without speakers has one)."""
+    default = {name: values[0] for name, values in factors.items()}
+    return [{**default, SPEAKER: value} for value in factors.get(SPEAKER, ())] or [default]
+
+
+def changes(factors: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """Every (factor, value) that is no default and says nothing about the speaker."""
+    for name, values in factors.items():
+        if name != SPEAKER:
+            yield from ((name, value) for value in values[1:])
+
+
+def pairs(system: System, corpus: Path, records: Sequence[Record], seed: int) -> list[Pair]:
+    """Speak the canonical units of `records` in the default style of every speaker and with every single change."""
+    audios = [record["messages"][0]["audio"] for record in records]
+    units = units_of(system, waves_of(system, corpus, audios))
+    factors = system.part("style").factors
+    found = []
+    for text, (audio, row) in enumerate(zip(audios, units, strict=True)):
+        for default in default_styles(factors):
+            styles = [
+                ("", default),
+                *((f"{name}={value}", {**default, name: value}) for name, value in changes(factors)),
+            ]
+            takes = _takes(system, phones_of(audio), [spoken(system, row, labels, seed) for _, labels in styles])
+            found += [Pair(text, *styles[i], takes[i], takes[0]) for i in range(1, len(styles))]
+    return found
+
+
+def _takes(system: System, phones: Sequence[int], waves: Sequence[np.ndarray]) -> list[Take]:
+    rate = ear_rate(system)
+    return [
+        Take(voice_of(wave, rate), edit_distance(phones, heard), len(phones))
+        for wave, heard in zip(waves, read_phones(system, waves), strict=True)
+    ]
+
+
+def control_figures(found: Sequence[Pair]) -> list[Figure]:
+    """The figures of pairs: directions, distances to the rule, side effects, words; each also by change."""
+    figures: list[Figure] = []
+    asked = {name: [pair for pair in found if pair.rule.get(name)] for name in DIMENSIONS}
+    spared = {name: [pair for pair in found if not pair.rule.get(name)] for name in DIMENSIONS}
+    for name, dimension in DIMENSIONS.items():
+        figures += _by_change(asked[name], lambda own, name=name: _directions(own, name))
+        figures += _by_change(asked[name], lambda own, name=name, dimension=dimension: _distance(own, name, dimension))
+        figures += _by_change(spared[name], lambda own, name=name, dimension=dimension: _leak(own, name, dimension))
+    figures += _by_change(found, _phone_error)
+    figures += _by_change(found, _phone_gap)
+    for name, dimension in DIMENSIONS.items():  # signed, by change only: a mean over all changes would say nothing
+        signed = _by_change(found, lambda own, name=name, dimension=dimension: _signed(own, name, dimension))
+        figures += [figure for figure in signed if figure.group]
+    return figures
+
+
+def _by_change(found: Sequence[Pair], figure_of: Callable[[Sequence[Pair]], Figure]) -> list[Figure]:
+    if not found:
+        return []
+    labels = [{"change": pair.change} for pair in found]
+    figures = with_groups(lambda indices: figure_of(pick(found, indices)), labels, ("change",))
+    return [replace(figure, group=figure.group.removeprefix("change=")) for figure in figures]
+
+
+def _directions(own: Sequence[Pair], name: str) -> Figure:
+    hits = np.array([pair.moved[name] * pair.rule[name] > 0 for pair in own], dtype=float)
+    texts = [str(pair.text) for pair in own]
+    rate = clustered_ratio(hits, np.ones(len(own)), texts, num_items=len(set(texts)))
+    how = "styles with a rule for it, against the default of the same speaker and units; what has no measure is a miss"
+    return percent(PART, f"{name} moves in the declared direction", rate, how, at_least(95.0))
+
+
+def _distance(own: Sequence[Pair], name: str, dimension: Dimension) -> Figure:
+    apart = [abs(pair.moved[name] - pair.rule[name]) for pair in own]
+    how = "mean distance of what moved from the rule"
+    return _mean(own, f"{name} off the rule", apart, how, dimension.unit, dimension.near)
+
+
+def _leak(own: Sequence[Pair], name: str, dimension: Dimension) -> Figure:
+    how = "mean distance moved by styles that have no rule for it"
+    return _mean(own, f"{name} moved unasked", [abs(pair.moved[name]) for pair in own], how, dimension.unit)
+
+
+def _signed(own: Sequence[Pair], name: str, dimension: Dimension) -> Figure:
+    rule = own[0].rule.get(name, 0.0)
+    how = f"the rule says {rule:+.1f}" if rule else "no rule"
+    return _mean(own, f"{name} moved", [pair.moved[name] for pair in own], how, dimension.unit)
+
+
+def _phone_error(own: Sequence[Pair]) -> Figure:
+    rate = _over_texts(own, [pair.styled.errors for pair in own], [pair.styled.num_phones for pair in own])
+    return percent(PART, "phone error, changed styles", rate, f"{FILE}: canonical units → speech → phones")
+
+
+def _phone_gap(own: Sequence[Pair]) -> Figure:
+    worse = [pair.styled.errors - pair.default.errors for pair in own]
+    rate = _over_texts(own, worse, [pair.styled.num_phones for pair in own])
+    how = "changed minus default style, same units, in points"
+    figure = percent(PART, "phone error above the default style", rate, how, at_most(2.0))
+    default = sum(pair.default.errors for pair in own) / max(1, sum(pair.default.num_phones for pair in own))
+    if 100 * default <= DEAF:
+        return figure
+    nan = float("nan")
+    return replace(figure, value=nan, low=nan, high=nan, how=f"{how}; over {DEAF:g} % are lost in the default style")
+
+
+def _mean(
+    own: Sequence[Pair], name: str, values: Sequence[float], how: str, unit: str, target: Target | None = None
+) -> Figure:
+    """The mean of what is known of one value a pair; without any measure it is NaN."""
+    known = [not math.isnan(value) for value in values]
+    rate = _over_texts(own, [value if is_known else 0.0 for value, is_known in zip(values, known, strict=True)], known)
+    return Figure(PART, name, rate.value, rate.low, rate.high, rate.num_items, how, unit, target)
+
+
+def _over_texts(own: Sequence[Pair], tops: Sequence[float], bottoms: Sequence[float]) -> Rate:
+    """Σ tops / Σ bottoms over pairs, with an interval over texts: the styles of one text go together."""
+    texts, index = np.unique([pair.text for pair in own], return_inverse=True)
+    top, bottom = (np.bincount(index, np.asarray(part, dtype=float), len(texts)) for part in (tops, bottoms))
+    return ratio(top.tolist(), bottom.tolist())

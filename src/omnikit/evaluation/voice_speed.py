@@ -1,0 +1,57 @@
+"""How fast a detokenizer speaks: work for a second of sound, and how much of it stands before the first sound."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from omnikit.evaluation.figures import Figure, quotient
+from omnikit.evaluation.material import chosen, known_labels, units_of, waves_of
+from omnikit.slots.detokenizer import Detokenizer
+from omnikit.system import System
+from omnikit.types import Audio, Style, Units
+
+PART = "speed"
+FILE = "voice.test"
+TEXTS_SHARE = 8
+"""Of `num_items` texts, every eighth is timed."""
+
+
+@torch.no_grad()
+def judge_speed(system: System, corpus: Path, num_items: int, seed: int) -> list[Figure]:
+    """Work for a second of sound and for the first sound, one utterance at a time, each timed at its second run."""
+    messages = [record["messages"][0] for record in chosen(corpus, FILE, math.ceil(num_items / TEXTS_SHARE), seed)]
+    units = units_of(system, waves_of(system, corpus, [message["audio"] for message in messages]))
+    detokenizer, style = system.part("detokenizer"), system.part("style")
+    work, first, sound = [], [], []
+    for message, row in zip(messages, units, strict=True):
+        said = style.from_labels([known_labels(system, message["rendering"]["style"])])
+        whole, seconds = _timed(partial(_whole, detokenizer, row, said, seed))
+        work.append(seconds)
+        sound.append(whole.seconds[0])
+        first.append(_timed(partial(_first, detokenizer, row, said, seed))[1])
+    setting = f"{torch.get_num_threads()} threads, {detokenizer.device.type}"
+    return [
+        quotient(PART, "real-time factor", work, sound, f"{FILE}: seconds of work a second of sound, {setting}"),
+        quotient(PART, "first sound", first, work, f"{FILE}: work until a stream's first piece ÷ work for the whole"),
+    ]
+
+
+def _whole(detokenizer: Detokenizer, units: Units, style: Style, seed: int) -> Audio:
+    return detokenizer.decode(units, style, torch.Generator().manual_seed(seed))
+
+
+def _first(detokenizer: Detokenizer, units: Units, style: Style, seed: int) -> Audio:
+    return next(detokenizer.stream(units, style, torch.Generator().manual_seed(seed)))
+
+
+def _timed(run: Callable[[], Audio]) -> tuple[Audio, float]:
+    """What `run` gives the second time, and how long that took in seconds."""
+    run()
+    started = time.perf_counter()
+    return run(), time.perf_counter() - started
