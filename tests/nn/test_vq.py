@@ -6,35 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, distributed, multiprocessing
+from nn.vq_material import begun, draws, everything, learn_half, near_codes
+from torch import multiprocessing
 
 from omnikit.errors import OmnikitError
 from omnikit.nn.vq import DEAD_SHARE, VectorQuantizer, nearest
-
-
-def draws(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def begun(num_codes: int = 4, dim: int = 2, decay: float = 0.9) -> VectorQuantizer:
-    """A quantiser in training whose codes lie at known places."""
-    quantizer = VectorQuantizer(num_codes, dim, decay).train()
-    quantizer.codebook.copy_(3.0 * torch.randn(num_codes, dim, generator=draws(1)))
-    quantizer.ema_counts.fill_(1.0)
-    quantizer.ema_sums.copy_(quantizer.codebook)
-    quantizer.num_updates.fill_(1)
-    return quantizer
-
-
-def near_codes(quantizer: VectorQuantizer, batch: int, steps: int) -> Tensor:
-    """Vectors [B, T, d] around all codes in turn."""
-    ids = torch.arange(batch * steps).remainder(quantizer.num_codes).view(batch, steps)
-    noise = 0.1 * torch.randn(batch, steps, quantizer.dim, generator=draws(2))
-    return quantizer.codes_from_ids(ids) + noise
-
-
-def everything(z: Tensor) -> Tensor:
-    return torch.ones(z.shape[:2], dtype=torch.bool)
 
 
 def test_every_vector_gets_the_nearest_code() -> None:
@@ -129,20 +105,11 @@ def test_a_codebook_learns_the_clusters_of_its_vectors() -> None:
     assert apart.argmin(1).unique().numel() == 4
 
 
-def _learn_half(rank: int, folder: str, z: Tensor) -> None:
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    quantizer = begun()
-    rows = slice(0, 1) if rank == 0 else slice(1, 4)  # shares of different sizes
-    quantizer.learn(z[rows], everything(z[rows]))
-    torch.save(quantizer.state_dict(), f"{folder}/{rank}.pt")
-    distributed.destroy_process_group()
-
-
 def test_two_processes_learn_what_one_with_the_whole_batch_does(tmp_path: Path) -> None:
     whole = begun()
     z = near_codes(whole, 4, 8)
     whole.learn(z, everything(z))
-    multiprocessing.spawn(_learn_half, (str(tmp_path), z), nprocs=2)
+    multiprocessing.spawn(learn_half, (str(tmp_path), z), nprocs=2)
     shares = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     for name, tensor in whole.state_dict().items():
         assert torch.equal(shares[0][name], shares[1][name]), name
