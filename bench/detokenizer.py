@@ -126,22 +126,32 @@ def aligned(args: Any) -> Any:
     """The alignment search of a batch of 32, 200 units and 800 frames each, and what it is measured against."""
     value = torch.randn(32, 800, 200, generator=torch.Generator().manual_seed(0))
     frames, units = torch.full((32,), 800), torch.full((32,), 200)
-    candidates: dict[str, Callable[[], Any]] = {
-        "ours": lambda: [monotonic_path(value, frames, units) for _ in range(5)],
-        "plain": lambda: [searched_path(value, frames, units) for _ in range(5)],
-    }
+
+    def ours() -> None:
+        for _ in range(20):
+            monotonic_path(value, frames, units)
+
+    def plain() -> None:
+        for _ in range(20):
+            searched_path(value, frames, units)
+
     try:
         from monotonic_align import maximum_path
     except ImportError:
         print("alignment: the published extension (monotonic_align) is not installed; beside our plain search")
-    else:
-        candidates["published"] = lambda: [maximum_path(value, torch.ones_like(value)) for _ in range(5)]
-    turns = take_turns(candidates, args.rounds, clock=args.clock)
-    if "published" in candidates:
-        print(
-            f"for comparison  published alignment extension over our plain search {turns.ratio('plain', 'published')}"
-        )
-    return turns.ratio("published" if "published" in candidates else "plain", "ours")
+        return take_turns({"plain": plain, "ours": ours}, args.rounds, clock=args.clock).ratio("plain", "ours")
+    mask = torch.ones_like(value)
+
+    def published() -> None:
+        for _ in range(20):
+            maximum_path(value, mask)
+
+    over_plain = take_turns({"plain": plain, "published": published}, args.rounds, clock=args.clock)
+    print(
+        f"for comparison  published alignment extension over our plain search {over_plain.ratio('plain', 'published')}"
+    )
+    turns = take_turns({"published": published, "ours": ours}, args.rounds, clock=args.clock)
+    return turns.ratio("published", "ours")
 
 
 if __name__ == "__main__":

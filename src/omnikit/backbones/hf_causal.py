@@ -7,7 +7,7 @@ Vocabulary, in this order: the text tokenizer's ids, controls that it lacks, cod
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
@@ -155,16 +155,25 @@ class HFCausal(Backbone):
         """Positions that the sequence takes."""
         return sum(len(self._ids_of(segment)) for segment in sequence)
 
-    def loss(self, sequences: Sequence[Sequence[Segment]]) -> Losses:
+    def loss(
+        self,
+        sequences: Sequence[Sequence[Segment]],
+        *,
+        misread: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> Losses:
         """Mean cross-entropy of the trained tokens, each predicted from what stands before it.
 
         Raises `OmnikitError` when nothing is trained, a first token is trained, or a sequence is too long.
+        Ref: the tokens that are read wrongly on purpose (`misread`): word dropout of Bowman et al., CoNLL 2016 (arXiv
+        1511.06349), with other tokens instead of one for "unknown".
         """
         batch = self._rows(sequences)
         self._check_length(batch.length, 0)
         if not batch.trained or any(position == 0 for _, position in batch.trained):
             raise OmnikitError("a batch must be trained on at least one token, and on none that nothing stands before.")
-        embeds = self._embed(batch, batch.length)  # [B, L, W]
+        read = batch if misread == 0 else replace(batch, ids=self._misread(batch, misread, generator))
+        embeds = self._embed(read, batch.length)  # [B, L, W]
         hidden = self.model(inputs_embeds=embeds, use_cache=False).last_hidden_state  # [B, L, W]
         row, position = torch.tensor(batch.trained, device=hidden.device).unbind(1)  # [N]
         target = torch.tensor([batch.ids[r][p] for r, p in batch.trained], device=hidden.device)  # [N]
@@ -309,6 +318,22 @@ class HFCausal(Backbone):
                 raise OmnikitError(f"sequence {number} of the batch is empty.")
             rows.ids.append(row)
         return rows
+
+    def _misread(self, batch: _Rows, share: float, generator: torch.Generator | None) -> list[list[int]]:
+        """The ids of `batch` with a share of the units and of the trained text replaced by others of their kind."""
+        kinds = [range(self.text.size), *self.units.ranges()]
+        controls = {index for control in self.text.controls.values() for index in control}
+        ids = [list(row) for row in batch.ids]
+        spoken = {(r, p) for r, row in enumerate(ids) for p, index in enumerate(row) if index >= self.units.first}
+        places = sorted(spoken.union(batch.trained))
+        drawn = torch.rand(len(places), 2, generator=generator).tolist()
+        for (row, place), (chance, which) in zip(places, drawn, strict=True):
+            told = ids[row][place]
+            kind = next(kind for kind in kinds if told in kind)
+            other = kind[int(which * len(kind))]
+            if chance < share and not controls & {told, other}:
+                ids[row][place] = other
+        return ids
 
     def _embed(self, batch: _Rows, length: int, left: bool = False) -> Tensor:
         """Embeddings [B, L, W]; padding on the right is hidden by causality, padding on the left needs a mask."""

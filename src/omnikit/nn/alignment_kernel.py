@@ -1,4 +1,4 @@
-"""The monotonic alignment search of `nn.alignment` as a C kernel, one row a thread.
+"""The monotonic alignment search of `nn.alignment` as a C kernel, rows shared among threads.
 
 Letters: B batch, T units, F frames.
 
@@ -20,9 +20,9 @@ _SOURCE = r"""
 #include <stdint.h>
 #include <stdlib.h>
 
-/* One row: value [frames, stride] of which the first `units` columns count; path gets `total` entries.
+/* One row: value [total, stride] of which `frames` and `units` count; path gets `total` entries.
    Returns 0, or 1 without memory. */
-int monotonic_path(const float *value, long frames, long units, long stride, long total, int64_t *path) {
+static int one_path(const float *value, long frames, long units, long stride, long total, int64_t *path) {
     float *memory = malloc(2 * (units + 1) * sizeof(float));
     uint8_t *moved = malloc(frames * units);
     if (!memory || !moved) { free(memory); free(moved); return 1; }
@@ -34,7 +34,10 @@ int monotonic_path(const float *value, long frames, long units, long stride, lon
         const float *restrict best = old;
         float *restrict next = new;
         uint8_t *restrict step = moved + f * units;
-        for (long t = 0; t < units; t++) {
+        long first = units - (frames - f), stop = f + 1;     /* of the units that a whole path can be at */
+        if (first < 0) first = 0;
+        if (stop > units) stop = units;
+        for (long t = first; t < stop; t++) {
             float stay = best[t + 1], come = best[t];
             step[t] = come > stay;
             next[t + 1] = (come > stay ? come : stay) + here[t];
@@ -50,6 +53,15 @@ int monotonic_path(const float *value, long frames, long units, long stride, lon
     free(memory); free(moved);
     return 0;
 }
+
+/* Rows `from` to `to` of value [rows, total, stride]. Returns how many could not be done. */
+int monotonic_paths(const float *value, const int64_t *frames, const int64_t *units, long total, long stride,
+                    long from, long to, int64_t *path) {
+    int failed = 0;
+    for (long row = from; row < to; row++)
+        failed += one_path(value + row * total * stride, frames[row], units[row], stride, total, path + row * total);
+    return failed;
+}
 """
 
 
@@ -58,15 +70,21 @@ def native_path(value: Tensor, num_frames: Tensor, num_units: Tensor) -> Tensor 
     built = library(_SOURCE)
     if built is None or value.dtype != torch.float32:
         return None
-    search = built.monotonic_path
-    search.argtypes = [ctypes.c_void_p, *[ctypes.c_long] * 4, ctypes.c_void_p]
+    search = built.monotonic_paths
+    search.argtypes = [*[ctypes.c_void_p] * 3, *[ctypes.c_long] * 4, ctypes.c_void_p]
     given = value.detach().cpu().contiguous()  # [B, F, T]
+    frames, units = (each.to(device="cpu", dtype=torch.long).contiguous() for each in (num_frames, num_units))
     path = torch.empty(given.shape[:2], dtype=torch.long)
+    num_rows, num_threads = len(given), max(1, min(torch.get_num_threads(), len(given)))
 
-    def row(index: int, frames: int, units: int) -> int:
-        return search(given[index].data_ptr(), frames, units, given.shape[2], given.shape[1], path[index].data_ptr())
+    def share(thread: int) -> int:
+        start, stop = (number * num_rows // num_threads for number in (thread, thread + 1))
+        pointers = (given.data_ptr(), frames.data_ptr(), units.data_ptr())
+        return search(*pointers, given.shape[1], given.shape[2], start, stop, path.data_ptr())
 
-    rows = (range(len(given)), num_frames.tolist(), num_units.tolist())
-    with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), len(given)))) as pool:
-        failed = any(list(pool.map(row, *rows)))
+    if num_threads == 1:
+        failed = share(0)
+    else:
+        with ThreadPoolExecutor(num_threads) as pool:
+            failed = sum(pool.map(share, range(num_threads)))
     return None if failed else path.to(value.device)

@@ -68,7 +68,7 @@ class _ConvStage:
         conv = self.conv
         zeros = (conv.padding if self._past is None else 0, conv.context - conv.padding if last else 0)
         seen = _filled(self._past, x.to(conv.weight.dtype), zeros, conv.slope)  # [B, C, 1, T]
-        self._past = seen[..., max(0, seen.shape[-1] - conv.context) :]
+        self._past = seen[..., max(0, seen.shape[-1] - conv.context) :].clone()  # and the rest is free for others
         if seen.shape[-1] <= conv.context:
             return seen.new_empty(x.shape[0], conv.weight.shape[0], 1, 0)
         return functional.conv2d(seen, conv.weight, conv.bias if bias is None else bias, dilation=(1, conv.dilation))
@@ -99,7 +99,7 @@ class _UpStage:
         conv = self.conv
         old = 0 if self._past is None else self._past.shape[-1]
         seen = _filled(self._past, x, (0, 0), SLOPE)
-        self._past = seen[..., max(0, seen.shape[-1] - conv.context) :]
+        self._past = seen[..., max(0, seen.shape[-1] - conv.context) :].clone()  # and the rest is free for others
         if not seen.shape[-1]:
             return seen.new_empty(x.shape[0], conv.weight.shape[1], 1, 0)
         out = functional.conv_transpose2d(seen, conv.weight, conv.bias, stride=(1, conv.rate))
@@ -144,7 +144,7 @@ class _Late:
             count = min(oldest.shape[-1], y.shape[-1] - done)
             y[..., done : done + count] += oldest[..., :count]
             if count < oldest.shape[-1]:
-                self._waiting.appendleft(oldest[..., count:])
+                self._waiting.appendleft(oldest[..., count:].clone())
             done += count
         return y
 

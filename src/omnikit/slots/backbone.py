@@ -91,10 +91,18 @@ class Backbone(Component):
         """Positions that a sequence takes; what length bucketing sorts by."""
 
     @abstractmethod
-    def loss(self, sequences: Sequence[Sequence[Segment]]) -> Losses:
+    def loss(
+        self,
+        sequences: Sequence[Sequence[Segment]],
+        *,
+        misread: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> Losses:
         """Mean next-token cross-entropy over the trained positions of a batch of segment sequences.
 
-        Parts: `sequences` [B] mean loss of each row, `tokens` [B] its trained positions.
+        A share `misread` of the units and of the trained text is read as another token of its kind, drawn by
+        `generator`; what is to be learnt stays. Parts: `sequences` [B] mean loss of each row, `tokens` [B] its trained
+        positions.
         """
 
     @abstractmethod

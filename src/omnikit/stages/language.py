@@ -24,6 +24,7 @@ from omnikit.slots.format import Format
 from omnikit.slots.projector import Projector
 from omnikit.slots.vision_encoder import VisionEncoder
 from omnikit.stages.base import Stage
+from omnikit.stages.draws import generator
 from omnikit.stages.optim import Optim
 from omnikit.types import Images, Losses, SpokenTurn, Style, Units
 
@@ -33,6 +34,9 @@ class LanguageStage(Stage):
 
     Args:
         rates: learning rate of the parts that learn (`vision_encoder`, `projector`, `backbone`); others are frozen.
+        misread: share of the units and of the trained text that is read as another token while it trains, so that a
+            reply leans on what was heard rather than on its own beginning.
+        seed: what is misread is a function of it, of the step and of the process.
         image_root: folder of the pictures, whose sizes are read where the vision encoder keeps them.
 
     Raises `UnknownName` for a part that does not exist, `OmnikitError` when none learns.
@@ -47,10 +51,14 @@ class LanguageStage(Stage):
         optim: Optim,
         rates: Mapping[str, float],
         image_root: Path = Path(),
+        misread: float = 0.0,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.vision_encoder, self.projector, self.backbone, self.format = vision_encoder, projector, backbone, format
-        self.optim = optim
+        if not 0 <= misread < 1:
+            raise OmnikitError(f"misread is {misread}: a share of tokens, from 0 up to 1 (0.1 is usual; 0 is off).")
+        self.optim, self.misread, self.seed = optim, misread, seed
         parts: dict[str, nn.Module] = {"vision_encoder": vision_encoder, "projector": projector, "backbone": backbone}
         for name in rates:
             if name not in parts:
@@ -72,7 +80,8 @@ class LanguageStage(Stage):
 
     def training_step(self, batch: LanguageBatch, index: int) -> Tensor:
         """One step on a mixture of tasks."""
-        return self.checked(self.losses(batch))
+        draws = generator(self.seed, self.global_step, self.global_rank) if self.misread else None
+        return self.checked(self.losses(batch, draws))
 
     def validation_step(self, batch: LanguageBatch, index: int) -> None:
         """Logs the loss of every task."""
@@ -80,14 +89,15 @@ class LanguageStage(Stage):
         parts = {f"valid_{name}": value for name, value in losses.parts.items()}
         self.log_dict({"valid_loss": losses.total, **parts}, batch_size=len(batch.samples))
 
-    def losses(self, batch: LanguageBatch) -> Losses:
-        """Mean loss of all trained tokens of the batch; parts: the mean of each task."""
+    def losses(self, batch: LanguageBatch, draws: torch.Generator | None = None) -> Losses:
+        """Mean loss of all trained tokens of the batch; parts: the mean of each task. With `draws`, some is misread."""
+        misread = 0.0 if draws is None else self.misread
         features = self.see(batch)
         totals, counts, parts = [], [], {}
         for task in dict.fromkeys(sample.task for sample in batch.samples):
             samples = [sample for sample in batch.samples if sample.task == task]
             sequences = [sequence_of(sample, features, self.format, self.backbone) for sample in samples]
-            losses = self.backbone.loss(sequences)
+            losses = self.backbone.loss(sequences, misread=misread, generator=draws)
             parts[task] = losses.total.detach()
             totals.append(losses.total)
             counts.append(losses.parts["tokens"].sum())

@@ -66,6 +66,8 @@ def language_job(context: Context) -> Job:
         Optim(**settings["optim"]),
         settings["rates"],
         image_root=context.corpus,
+        misread=settings["misread"],
+        seed=context.seed,
     )
     batches, check = (
         LanguageBatches(
