@@ -28,7 +28,15 @@ RECORDS = [
     {"id": "speech.1", "messages": [{"role": "user", "text": "hello there", "audio": sound("s.flac")}]},
     {
         "id": "voice.1",
-        "messages": [{"role": "assistant", "text": "good day", "audio": sound("c.flac"), "style": SAD}],
+        "messages": [
+            {
+                "role": "assistant",
+                "text": "good day",
+                "audio": sound("c.flac"),
+                "style": SAD,
+                "rendering": {"audio": sound("r.flac"), "style": SAD},
+            }
+        ],
     },
     {
         "id": "caption.1",
@@ -45,7 +53,8 @@ RECORDS = [
     },
 ]
 STORE = {
-    f"{name}.flac": np.array([[number, number + 1]]) for number, name in enumerate(("s", "c", "q0", "a0", "q1", "a1"))
+    f"{name}.flac": np.array([[number, number + 1]])
+    for number, name in enumerate(("s", "c", "q0", "a0", "q1", "a1", "r"))
 }
 ALL = ("caption", "asr", "tts", "dialogue")
 
@@ -56,7 +65,9 @@ def test_records_become_samples_of_every_task() -> None:
     assert found["caption"] == [LanguageSample("caption", star, "a red star")]
     assert found["asr"][0] == LanguageSample("asr", UserInput(units=((0, 1),)), "hello there")
     assert found["tts"][0] == LanguageSample("tts", UserInput(text="good day"), "good day", units=((1, 2),))
-    assert [sample.text for sample in found["asr"]] == ["hello there", "what is it", "what color"]
+    heard = ["hello there", "good day", "good day", "what is it", "a star", "what color", "red"]
+    assert [sample.text for sample in found["asr"]] == heard
+    assert [sample.user.units for sample in found["asr"][1:3]] == [((1, 2),), ((6, 7),)]
     assert [sample.units for sample in found["tts"]] == [((1, 2),), ((3, 4),), ((5, 6),)]
     first, second = found["dialogue"]
     asked = UserInput("images/a.png", units=((2, 3),))
@@ -68,7 +79,7 @@ def test_records_become_samples_of_every_task() -> None:
 def test_alignment_never_pairs_a_picture_with_speech() -> None:
     found = language_samples(RECORDS, ALL[:3], STORE)
     samples = [sample for rows in found.values() for sample in rows]
-    assert len(samples) == 7
+    assert len(samples) == 11
     assert not [sample for sample in samples if sample.images and (sample.user.units or sample.units)]
 
 

@@ -62,6 +62,17 @@ def batch() -> VoiceRecordings:
     return VoiceRecordings(codes, torch.tensor([10, 10]), durations, Audio(wave, torch.tensor([6400, 6400]), 16_000))
 
 
+def test_the_style_vector_learns_its_labels_beside_the_sound(tmp_path: Path) -> None:
+    plain, taught = stage(9), stage(9, factors={"speed": ["fast", "slow"]}, style_weight=2.0)
+    item = replace(batch(), styles=({"speed": "fast"}, {"speed": "slow"}))
+    assert taught.readers is not None
+    before = taught.readers.heads["speed"].weight.detach().clone()
+    trainer = run(taught, tmp_path, 2, item=item)
+    assert 0 < float(trainer.callback_metrics["style"]) < 4
+    assert plain.readers is None and "readers" not in "".join(taught.detokenizer.state_dict())
+    assert not torch.equal(taught.readers.heads["speed"].weight, before)
+
+
 def run(
     module: DetokenizerStage,
     folder: Path,

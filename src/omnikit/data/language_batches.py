@@ -75,8 +75,8 @@ def language_samples(
 ) -> dict[str, list[LanguageSample]]:
     """Samples of the named tasks in corpus records.
 
-    Users' recordings with text are transcripts (asr), assistants' are texts to speak (tts), exchanges with sound are
-    dialogues, a picture alone with its answer is a caption. No sample of caption, asr or tts holds both picture and
+    Recordings with text are transcripts (asr), styled renderings too; assistants' own are texts to speak (tts);
+    exchanges with sound are dialogues, a picture alone with its answer is a caption. No sample of caption, asr or tts holds both picture and
     speech. In a share of the dialogues, chosen by record id, the user types instead of speaking. Recordings are looked
     up in `units` unless the message brings its units.
     """
@@ -96,8 +96,10 @@ def _samples_of(
 ) -> Iterator[LanguageSample]:
     for message in messages:
         if "text" in message and _is_spoken(message):
-            if message["role"] == "user" and "asr" in tasks:
-                yield LanguageSample("asr", UserInput(units=_units(message, store)), message["text"])
+            if "asr" in tasks:
+                for recording in (message, message.get("rendering")):
+                    if recording is not None:
+                        yield LanguageSample("asr", UserInput(units=_units(recording, store)), message["text"])
             if message["role"] == "assistant" and "tts" in tasks:
                 spoken = _units(message, store)
                 yield LanguageSample("tts", UserInput(text=message["text"]), message["text"], units=spoken)

@@ -43,7 +43,7 @@ class VoiceRecordings:
 
     `durations` is None for units off the clock. Where several processes share a batch, `rows` are the places of this
     share's rows in the whole batch (None: they are the batch); `counts` is False for a share that stands in for an
-    empty one.
+    empty one. `styles` are the labels of every row.
     """
 
     codes: torch.Tensor
@@ -52,6 +52,7 @@ class VoiceRecordings:
     audio: Audio
     rows: tuple[int, ...] | None = None
     counts: bool = True
+    styles: tuple[Mapping[str, str], ...] = ()
 
 
 def voice_items(records: Sequence[Mapping[str, Any]]) -> Iterator[VoiceItem]:
@@ -118,7 +119,8 @@ class VoiceBatches(Dataset[VoiceRecordings]):
             if frames is not None:
                 durations[i, : len(frames)] = torch.from_numpy(frames)
         audio = pad_audio([wave for _, _, wave in rows], self.sample_rate)
-        return VoiceRecordings(codes, lengths, None if self.unit_s is None else durations, audio)
+        styles = tuple(item.style for item in items)
+        return VoiceRecordings(codes, lengths, None if self.unit_s is None else durations, audio, styles=styles)
 
     def _row(self, item: VoiceItem) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         """Codes [K, T], frames of every unit [T] and the target [S]."""

@@ -331,7 +331,7 @@ class CfmMel(Detokenizer):
         }
         total = torch.stack(list(parts.values())).sum()
         losses = Losses(total, {name: loss.detach() for name, loss in parts.items()})
-        return VoiceOutput(real, fake, losses, durations)
+        return VoiceOutput(real, fake, losses, durations, None if g is None else g[..., 0])
 
     def _vocode(
         self, wave: Tensor, log_mel: Tensor, frames: Tensor, start: Tensor, counts: bool

@@ -367,7 +367,7 @@ class UVITS(Detokenizer):
             parts["stft"] = self.objective.stft_weight * distance
         total = torch.stack(list(parts.values())).sum()
         losses = Losses(total, {name: loss.detach() for name, loss in parts.items()})
-        return VoiceOutput(real, fake, losses, durations)
+        return VoiceOutput(real, fake, losses, durations, None if g is None else g[..., 0])
 
     def _known_durations(self, batch: VoiceBatch, frames: Tensor) -> Tensor:
         """Frames of every unit [B, T], zero beyond each row."""

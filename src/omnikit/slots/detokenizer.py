@@ -45,13 +45,15 @@ class VoiceOutput:
     """A training forward: everything its losses need, `real` and `fake` [B, 1, S] segments for the discriminator.
 
     The losses are those of the whole batch where several processes share it (`nn.processes`). `durations` [B, T] are
-    the whole frames of every unit that the model found or was told; None where it knows none.
+    the whole frames of every unit that the model found or was told; None where it knows none. `style` [B, G] is what a
+    reference encoder that learns along heard in every row; None without one.
     """
 
     real: Tensor
     fake: Tensor
     losses: Losses
     durations: Tensor | None = None
+    style: Tensor | None = None
 
 
 class Detokenizer(Component):

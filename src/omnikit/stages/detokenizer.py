@@ -6,9 +6,10 @@ Ref: Kim et al., VITS, ICML 2021, sections 2.3 and 2.4.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from omnikit.contracts import UnitsPort
 from omnikit.data.voice_batches import VoiceRecordings
 from omnikit.errors import OmnikitError
+from omnikit.nn.label_readers import StyleReaders
 from omnikit.nn.processes import sum_over_processes
 from omnikit.nn.running_average import follow, growing_share
 from omnikit.nn.vits_losses import discriminator_loss, feature_loss, generator_loss
@@ -46,9 +48,11 @@ class DetokenizerStage(Stage):
     """Trains the detokenizer's own objective, from step `start` on also against its discriminator.
 
     Two AdamW of the same settings, the discriminator's first; only the detokenizer's steps count as steps of the run.
-    `units` says what the batches' codes are. With `average_keep` above 0 a running average of the detokenizer, of which
-    that share stays at every step, is what is validated, heard and shipped. What is drawn is a function of `seed`, the
-    step and the row; dropout of seed, step and process. Raises `OmnikitError` for an `average_keep` that is no share.
+    `units` says what the batches' codes are. With `style_weight` above 0, readers that are thrown away afterwards name
+    the labels of `factors` (values by name) from the style vector that the detokenizer hears, at that weight. With
+    `average_keep` above 0 a running average of the detokenizer, of which that share stays at every step, is what is
+    validated, heard and shipped. What is drawn is a function of `seed`, the step and the row; dropout of seed, step and
+    process. Raises `OmnikitError` for an `average_keep` that is no share.
     """
 
     step: Tensor
@@ -62,6 +66,8 @@ class DetokenizerStage(Stage):
         start: int = 0,
         seed: int = 0,
         average_keep: float = 0.0,
+        factors: Mapping[str, Sequence[str]] | None = None,
+        style_weight: float = 0.0,
     ) -> None:
         super().__init__()
         if not 0 <= average_keep < 1:
@@ -74,6 +80,8 @@ class DetokenizerStage(Stage):
         self.discriminator = detokenizer.make_discriminator()
         self.average = copy.deepcopy(detokenizer).requires_grad_(False) if average_keep else None
         self.start, self.seed, self.average_keep = start, seed, average_keep
+        self.style_weight = style_weight
+        self.readers = StyleReaders(factors, getattr(detokenizer, "style_dim", 0)) if factors and style_weight else None
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     @property
@@ -92,6 +100,11 @@ class DetokenizerStage(Stage):
         with dropout_of(self.device, self.seed, step, self.global_rank):
             voice = self.detokenizer.training_forward(self.voice_batch(batch), generator(self.seed, _TRAINING, step))
         total, parts = voice.losses.total, dict(voice.losses.parts)
+        if self.readers is not None and voice.style is not None:
+            named = self.readers.loss(voice.style, batch.styles) * self.style_weight
+            named = of_whole_batch(Losses(named, {"style": named.detach()}), rows)
+            total = total + named.total
+            parts |= named.parts
         if self.discriminator is not None and step >= self.start:
             parts["discriminator"] = self._teach(self.discriminator, voice.real, voice.fake.detach(), rows)
             judged = self._judge(self.discriminator, voice.real, voice.fake, rows)
@@ -155,7 +168,8 @@ class DetokenizerStage(Stage):
 
     def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LRScheduler]]:
         """One AdamW and its schedule for the detokenizer; the same over the remaining steps for its discriminator."""
-        built = [self.optim.build(self.detokenizer.parameters())]
+        readers = () if self.readers is None else self.readers.parameters()
+        built = [self.optim.build(chain(self.detokenizer.parameters(), readers))]
         if self.discriminator is not None:
             remaining = replace(self.optim, steps=max(1, self.optim.steps - self.start))
             built.append(remaining.build(self.discriminator.parameters()))

@@ -13,6 +13,7 @@ import soundfile
 import torch
 
 from omnikit.data.buckets import length_batches
+from omnikit.data.locks import locked
 from omnikit.data.records import read_records
 from omnikit.data.speech_batches import pad_audio
 from omnikit.data.units import UnitStore
@@ -30,17 +31,21 @@ def extract_units(
 ) -> UnitStore:
     """The unit store of `tokenizer` holding every path of `audio` (path → duration in s); nothing is done twice."""
     store = UnitStore(corpus, tokenizer.vocab_id)
-    todo = sorted(store.missing(list(audio)))
-    if not todo:
+    if not store.missing(list(audio)):
         return store
-    print(f"extracting units of {len(todo)} recordings with {tokenizer.vocab_id}", file=sys.stderr, flush=True)
-    found: dict[str, np.ndarray] = {}
-    for batch in length_batches([audio[path] for path in todo], batch_s):
-        paths = [todo[index] for index in batch]
-        waves = [soundfile.read(corpus / path, dtype="float32") for path in paths]
-        rows = encode_waves(tokenizer, [wave for wave, _ in waves], waves[0][1])
-        found.update({path: codes for path, (codes, _) in zip(paths, rows, strict=True)})
-    store.add(found)
+    with locked(store.folder.with_name(f"{tokenizer.vocab_id}.lock")):  # several runs may want the same units
+        store = UnitStore(corpus, tokenizer.vocab_id)
+        todo = sorted(store.missing(list(audio)))
+        if not todo:
+            return store
+        print(f"extracting units of {len(todo)} recordings with {tokenizer.vocab_id}", file=sys.stderr, flush=True)
+        found: dict[str, np.ndarray] = {}
+        for batch in length_batches([audio[path] for path in todo], batch_s):
+            paths = [todo[index] for index in batch]
+            waves = [soundfile.read(corpus / path, dtype="float32") for path in paths]
+            rows = encode_waves(tokenizer, [wave for wave, _ in waves], waves[0][1])
+            found.update({path: codes for path, (codes, _) in zip(paths, rows, strict=True)})
+        store.add(found)
     return store
 
 
@@ -60,13 +65,14 @@ def encode_waves(
     return rows
 
 
-def audio_of(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Path → duration of every message's own audio (not of styled renderings)."""
+def audio_of(records: Sequence[Mapping[str, Any]], renderings: bool = False) -> dict[str, float]:
+    """Path → duration of every message's own audio and, where wanted, of its styled renderings."""
     return {
-        message["audio"]["path"]: message["audio"]["duration_s"]
+        holder["audio"]["path"]: holder["audio"]["duration_s"]
         for record in records
         for message in record["messages"]
-        if "audio" in message
+        for holder in (message, message.get("rendering", {}) if renderings else {})
+        if "audio" in holder
     }
 
 

@@ -111,7 +111,7 @@ def _samples(context: Context, tokenizer: SpeechTokenizer, split: str) -> dict[s
         records = records_of(context.corpus, *(f"{kind}.{split}" for kind in settings["sources"][task]))
         store: Mapping[str, Any] = {}
         if task != "caption":
-            store = extract_units(tokenizer, context.corpus, audio_of(records))
+            store = extract_units(tokenizer, context.corpus, audio_of(records, renderings=task == "asr"))
         found |= language_samples(records, [task], store, typed_share=settings["typed_share"])
     return found
 

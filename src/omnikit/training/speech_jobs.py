@@ -165,6 +165,8 @@ def detokenizer_job(context: Context) -> Job:
         units=units,
         seed=context.seed,
         average_keep=settings["average_keep"],
+        factors=labels_of(train),
+        style_weight=settings["style_weight"],
         **settings["adversary"],
     )
 
@@ -179,6 +181,12 @@ def detokenizer_job(context: Context) -> Job:
         return {"detokenizer": detokenizer, "style": style}
 
     return Job(module, batches, check, finish, callbacks=_listening(context, check, valid))
+
+
+def labels_of(items: Sequence[VoiceItem]) -> dict[str, list[str]]:
+    """The values that every style factor of `items` takes."""
+    names = sorted({name for item in items for name in item.style})
+    return {name: sorted({item.style[name] for item in items if name in item.style}) for name in names}
 
 
 def _listening(context: Context, batches: VoiceBatches, items: Sequence[VoiceItem]) -> list[Listening]:
