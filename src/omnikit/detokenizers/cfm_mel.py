@@ -21,7 +21,7 @@ from omnikit.detokenizers import cfm_sizes as sizes
 from omnikit.detokenizers.cfm_vocoder import LOG_AREA, IstftVocoder, Vocoder
 from omnikit.detokenizers.recordings import check_frames, check_rate, check_sum, given_durations
 from omnikit.detokenizers.uvits_checks import derived_ready, style_vector, unit_codes
-from omnikit.detokenizers.uvits_sizes import DiscriminatorSizes, plain, read_group
+from omnikit.detokenizers.uvits_sizes import DiscriminatorSizes
 from omnikit.errors import ContractError, DataError, OmnikitError
 from omnikit.nn.alignment import path_of, take_units, whole_frames
 from omnikit.nn.cfm import euler, flow_matching_loss, transport
@@ -37,16 +37,17 @@ from omnikit.nn.style_encoder import StyleEncoder
 from omnikit.nn.vits_encoders import UnitEncoder
 from omnikit.nn.vits_losses import mel_loss, stft_loss
 from omnikit.slots.detokenizer import Detokenizer, VoiceBatch, VoiceOutput, sound_of
+from omnikit.slots.groups import plain, read_group
 from omnikit.types import Audio, Losses, Style, Units
 
-MEL = plain(sizes.MelSizes)
-UNIT_ENCODER = plain(sizes.UnitSizes)
-DURATION = plain(sizes.LengthSizes)
-REFERENCE = plain(sizes.StyleSizes)
-FIELD = plain(sizes.FieldSizes)
-VOCODER = plain(sizes.VocoderSizes)
-DISCRIMINATOR = plain(DiscriminatorSizes)
-OBJECTIVE = plain(sizes.GoalSizes)
+MEL = plain(sizes.MelSizes())
+UNIT_ENCODER = plain(sizes.UnitSizes())
+DURATION = plain(sizes.LengthSizes())
+REFERENCE = plain(sizes.StyleSizes())
+FIELD = plain(sizes.FieldSizes())
+VOCODER = plain(sizes.VocoderSizes())
+DISCRIMINATOR = plain(DiscriminatorSizes())
+OBJECTIVE = plain(sizes.GoalSizes())
 
 NUM_STEPS = 8
 TEMPERATURE = 0.667

@@ -42,17 +42,18 @@ from omnikit.nn.style_encoder import StyleEncoder
 from omnikit.nn.vits_encoders import PosteriorEncoder, UnitEncoder
 from omnikit.nn.vits_losses import bounded, frame_log_likelihood, kl_loss, mel_loss, stft_loss
 from omnikit.slots.detokenizer import Detokenizer, VoiceBatch, VoiceOutput
+from omnikit.slots.groups import plain, read_group
 from omnikit.types import Audio, Losses, Style, Units
 
-SPECTROGRAM = sizes.plain(sizes.SpectrogramSizes)
-UNIT_ENCODER = sizes.plain(sizes.UnitEncoderSizes)
-LATENT = sizes.plain(sizes.LatentSizes)
-DURATION = sizes.plain(sizes.DurationSizes)
-REFERENCE = sizes.plain(sizes.ReferenceSizes)
-HIFIGAN = sizes.plain(sizes.HifiganSizes)
-ISTFT = sizes.plain(sizes.IstftSizes)
-DISCRIMINATOR = sizes.plain(sizes.DiscriminatorSizes)
-OBJECTIVE = sizes.plain(sizes.ObjectiveSizes)
+SPECTROGRAM = plain(sizes.SpectrogramSizes())
+UNIT_ENCODER = plain(sizes.UnitEncoderSizes())
+LATENT = plain(sizes.LatentSizes())
+DURATION = plain(sizes.DurationSizes())
+REFERENCE = plain(sizes.ReferenceSizes())
+HIFIGAN = plain(sizes.HifiganSizes())
+ISTFT = plain(sizes.IstftSizes())
+DISCRIMINATOR = plain(sizes.DiscriminatorSizes())
+OBJECTIVE = plain(sizes.ObjectiveSizes())
 
 _DURATION_SLACK_FRAMES = 4
 
@@ -128,16 +129,16 @@ class UVITS(Detokenizer):
             raise unknown_name("layout of detokenizer/uvits", layout, ("reduced", "frame"))
         if head not in ("hifigan", "istft"):
             raise unknown_name("head of detokenizer/uvits", head, ("hifigan", "istft"))
-        spectra = sizes.read_group(sizes.SpectrogramSizes, "spectrogram", spectrogram)
-        unit = sizes.read_group(sizes.UnitEncoderSizes, "unit_encoder", unit_encoder)
-        space = sizes.read_group(sizes.LatentSizes, "latent", latent)
-        timing = sizes.read_group(sizes.DurationSizes, "duration", duration)
-        style = sizes.read_group(sizes.ReferenceSizes, "reference", reference)
-        gan = sizes.read_group(sizes.HifiganSizes, "hifigan", hifigan)
-        fourier = sizes.read_group(sizes.IstftSizes, "istft", istft)
+        spectra = read_group(sizes.SpectrogramSizes, "spectrogram", spectrogram)
+        unit = read_group(sizes.UnitEncoderSizes, "unit_encoder", unit_encoder)
+        space = read_group(sizes.LatentSizes, "latent", latent)
+        timing = read_group(sizes.DurationSizes, "duration", duration)
+        style = read_group(sizes.ReferenceSizes, "reference", reference)
+        gan = read_group(sizes.HifiganSizes, "hifigan", hifigan)
+        fourier = read_group(sizes.IstftSizes, "istft", istft)
         sizes.check_sizes(spectra, unit, space, gan if head == "hifigan" else None)
-        self.adversary = sizes.read_group(sizes.DiscriminatorSizes, "discriminator", discriminator)
-        self.objective = sizes.read_group(sizes.ObjectiveSizes, "objective", objective)
+        self.adversary = read_group(sizes.DiscriminatorSizes, "discriminator", discriminator)
+        self.objective = read_group(sizes.ObjectiveSizes, "objective", objective)
 
         self.codebooks, self.vocab_id, self.layout = tuple(codebooks), vocab_id, layout
         self.style_dim, self.style_space, self.sample_rate = int(style_dim), style_space, sample_rate
@@ -403,14 +404,14 @@ class UVITS(Detokenizer):
 
 def _lookahead_s(parameters: Mapping[str, Any]) -> float:
     """Seconds of units on their clock, and of frames, that a streamed moment of sound waits for at most."""
-    spectra = sizes.read_group(sizes.SpectrogramSizes, "spectrogram", parameters["spectrogram"])
-    space = sizes.read_group(sizes.LatentSizes, "latent", parameters["latent"])
+    spectra = read_group(sizes.SpectrogramSizes, "spectrogram", parameters["spectrogram"])
+    space = read_group(sizes.LatentSizes, "latent", parameters["latent"])
     frames = (space.num_flows * space.flow_layers + space.frame_prior_layers) * (space.kernel_size // 2)
     if parameters["head"] == "hifigan":
-        gan = sizes.read_group(sizes.HifiganSizes, "hifigan", parameters["hifigan"])
+        gan = read_group(sizes.HifiganSizes, "hifigan", parameters["hifigan"])
         frames += hifigan_reach(gan.rates, gan.rate_kernels, gan.kernels, gan.dilations)
     else:
-        layers = sizes.read_group(sizes.IstftSizes, "istft", parameters["istft"]).num_layers
+        layers = read_group(sizes.IstftSizes, "istft", parameters["istft"]).num_layers
         frames += istft_reach(layers, spectra.fft_size, spectra.hop_size)
     of_units = Window().lookahead / float(Fraction(parameters["unit_rate"]))
     frames += ARRIVING_FRAMES - 1

@@ -1,4 +1,4 @@
-"""The grouped parameters of `detokenizer/uvits`: every key, its published value, and how a group is read.
+"""The grouped parameters of `detokenizer/uvits`: every key and its published value.
 
 Ref: sizes of Kim et al., VITS, ICML 2021, section 3 and appendix A; of Kong et al., HiFi-GAN V1, NeurIPS 2020; of
 Siuzdak, Vocos, ICLR 2024.
@@ -7,11 +7,9 @@ Siuzdak, Vocos, ICLR 2024.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass
 
-from omnikit.errors import OmnikitError, unknown_name
+from omnikit.errors import OmnikitError
 
 
 @dataclass(frozen=True)
@@ -121,42 +119,6 @@ class ObjectiveSizes:
     kl_weight: float = 1.0
     stft_sizes: tuple[int, ...] = ()
     stft_weight: float = 20.0
-
-
-Group = TypeVar("Group")
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def plain(group: type) -> dict[str, Any]:
-    """The default values of a group as plain data."""
-    return {name: _plain(value) for name, value in asdict(group()).items()}
-
-
-def read_group(group: type[Group], name: str, given: Mapping[str, Any]) -> Group:
-    """A group from plain data over its defaults.
-
-    Raises `UnknownName` for a key that the group lacks, `OmnikitError` for a value of another kind.
-    """
-    known = {item.name: item.default for item in fields(group)}  # type: ignore[arg-type]
-    for key, value in given.items():
-        if key not in known:
-            raise unknown_name(f"key of '{name}'", key, known)
-        default = known[key]
-        kinds = (
-            (int, float)
-            if isinstance(default, float)
-            else (list, tuple)
-            if isinstance(default, tuple)
-            else type(default)
-        )
-        if not isinstance(value, kinds) or (isinstance(value, bool) and not isinstance(default, bool)):
-            raise OmnikitError(
-                f"'{name}.{key}' is {value!r}; a value like {_plain(default)!r} is accepted ({type(default).__name__})."
-            )
-    return group(**given)
 
 
 def check_sizes(

@@ -32,7 +32,9 @@ def read_group(group: type[Group], name: str, given: Mapping[str, Any]) -> Group
         elif isinstance(default, tuple):
             kinds = (list, tuple)
         if not isinstance(value, kinds) or (isinstance(value, bool) and not isinstance(default, bool)):
-            raise OmnikitError(f"'{name}.{key}' is {value!r}; a value like {_plain(default)!r} is accepted.")
+            raise OmnikitError(
+                f"'{name}.{key}' is {value!r}; a value like {_plain(default)!r} is accepted ({type(default).__name__})."
+            )
     return group(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()})
 
 

@@ -27,10 +27,9 @@ from omnikit.stages.tokenizer_pretrain import Teaching, TokenizerPretrainStage
 from omnikit.training.extract import audio_of, extract_units, records_of
 from omnikit.training.job import Context, Job
 from omnikit.training.listening import Listening
+from omnikit.training.style_vectors import labelled_vectors
 
 VALID_BATCH_S = 60.0
-STYLE_SECONDS = 240.0
-"""Labelled audio a style composition is averaged over, at most."""
 FITTED_S = 3600.0
 """Recordings that units are fitted to, where a tokenizer finds them after training."""
 
@@ -175,8 +174,8 @@ def detokenizer_job(context: Context) -> Job:
         context.settle(detokenizer)
         if style.factors:
             space = name_after_weights(detokenizer, "style_space", id_of(type(detokenizer)).split("/")[1])
-            vectors, labels = style_examples(detokenizer, batches, train)
-            style.fit(vectors, labels, space)
+            heard = labelled_vectors(detokenizer, context.corpus)
+            style.fit(heard.vectors, heard.labels, space)
             context.settle(style)
         return {"detokenizer": detokenizer, "style": style}
 
@@ -201,27 +200,6 @@ def _listening(context: Context, batches: VoiceBatches, items: Sequence[VoiceIte
     port = context.plan.contracts["detokenizer"].needs.get("style")
     space_id = getattr(port, "space_id", None)
     return [Listening(batches, chosen, context.folder / "media", media["num_kept"], space_id)]
-
-
-def style_examples(
-    detokenizer: Detokenizer, batches: VoiceBatches, items: Sequence[VoiceItem]
-) -> tuple[torch.Tensor, list[Mapping[str, str]]]:
-    """Reference embeddings [N, D] of training recordings and their labels, at most `STYLE_SECONDS` a composition."""
-    used: dict[tuple[str, ...], float] = {}
-    chosen = []
-    for item in items:
-        key = tuple(f"{name}={value}" for name, value in sorted(item.style.items()))
-        if used.get(key, 0.0) < STYLE_SECONDS:
-            used[key] = used.get(key, 0.0) + item.duration_s
-            chosen.append(item)
-    chosen.sort(key=lambda item: item.duration_s)
-    detokenizer.eval()
-    vectors = []
-    with torch.inference_mode():
-        for start in range(0, len(chosen), 16):
-            audio = batches.collate(chosen[start : start + 16]).audio
-            vectors.append(detokenizer.style_vectors(audio))
-    return torch.cat(vectors).clone(), [item.style for item in chosen]
 
 
 def _one_pass(items: Sequence[tuple[str, float, Any]], batch_s: float) -> int:
