@@ -25,6 +25,8 @@ COMPONENTS = PROJECT["entry-points"]["omnikit.components"]
 
 # needed by timm and transformers for images, at the release that belongs to this torch
 INDIRECT = {"torchvision"}
+# imported only where it is there anyway: the module that pytest itself imports
+BROUGHT = {"pytest"}
 
 
 def setup_list(section: str, key: str) -> list[str]:
@@ -87,7 +89,7 @@ def test_dependencies_are_what_the_code_imports() -> None:
                 imported |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 imported.add(str(node.module).split(".")[0])
-    outside = imported - set(sys.stdlib_module_names) - {"omnikit"}
+    outside = imported - set(sys.stdlib_module_names) - {"omnikit"} - BROUGHT
     owners = {"parselmouth": ["praat-parselmouth"], **packages_distributions()}  # its wheel names no modules
     unknown = sorted(name for name in outside if name not in owners)
     assert not unknown, f"imported, not installed: {unknown}"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 import omnikit
 from omnikit import registry
 from omnikit.errors import OmnikitError, UnknownName
+
+NONE = "omnikit.styles.none:NoStyle"
 
 
 def test_every_slot_has_a_component() -> None:
@@ -72,24 +76,131 @@ class _Point:
         self.dist = type("Dist", (), {"name": owner, "version": "1"})()
 
 
-def test_two_owners_of_one_id_are_both_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = [_Point("style/x", "a:A", "one"), _Point("style/x", "b:B", "two")]
-    monkeypatch.setattr(metadata, "entry_points", lambda group: points)
-    registry.entries.cache_clear()
-    try:
-        with pytest.raises(OmnikitError, match=r"one \(a:A\) and two \(b:B\)"):
-            registry.entries()
-    finally:
+Points = dict[str, list[tuple[str, str, str]]]
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Points], None]]:
+    """Makes entry points, by group, those of installed distributions."""
+
+    def install(points: Points) -> None:
+        monkeypatch.setattr(metadata, "entry_points", lambda group: [_Point(*item) for item in points.get(group, [])])
         registry.entries.cache_clear()
+        registry.slot_entries.cache_clear()
+
+    yield install
+    registry.entries.cache_clear()
+    registry.slot_entries.cache_clear()
 
 
-def test_a_broken_plugin_names_its_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        metadata, "entry_points", lambda group: [_Point("style/x", "no_such_module:A", "broken-plugin")]
+def test_two_owners_of_one_id_are_both_named_and_hurt_nothing_else(installed: Callable[[Points], None]) -> None:
+    points = [("style/x", "a:A", "one"), ("style/x", "b:B", "two"), ("style/none", NONE, "omnikit-core")]
+    installed({"omnikit.components": points})
+    with pytest.raises(OmnikitError, match=r"one \(a:A\) and two \(b:B\)"):
+        registry.resolve("style/x")
+    assert registry.resolve("style/none").__name__ == "NoStyle"
+
+
+def test_a_broken_plugin_names_its_distribution(installed: Callable[[Points], None]) -> None:
+    installed({"omnikit.components": [("style/x", "no_such_module:A", "broken-plugin")]})
+    with pytest.raises(OmnikitError, match=r"broken-plugin 1 is broken: No module named 'no_such_module'"):
+        registry.resolve("style/x")
+    assert registry.fault_of("style/x") == "No module named 'no_such_module'"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("Style/x", "no component id"), ("ears/x", "no slot 'ears'"), ("style", "no component id")]
+)
+def test_an_entry_that_is_no_component_hurts_nothing_else(
+    installed: Callable[[Points], None], name: str, reason: str
+) -> None:
+    installed({"omnikit.components": [(name, "a:A", "odd"), ("style/none", NONE, "omnikit-core")]})
+    assert registry.available() == ["style/none"]
+    assert reason in registry.entries()[name].fault
+    with pytest.raises(OmnikitError, match=reason):
+        registry.resolve(name)
+
+
+def test_a_distribution_says_for_which_contract_api_it_was_written(installed: Callable[[Points], None]) -> None:
+    fits, old = ("style/fits", NONE, "fits"), ("style/old", NONE, "old")
+    points = {"omnikit.components": [fits, old], "omnikit.api": [("1", "fits", "fits"), ("0", "old", "old")]}
+    installed(points)
+    assert registry.resolve("style/fits").__name__ == "NoStyle"
+    with pytest.raises(OmnikitError, match="old 1 was written for contract API 0, this omnikit has 1"):
+        registry.resolve("style/old")
+
+
+def test_which_distributions_are_used_can_be_limited(
+    installed: Callable[[Points], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = [("style/a", NONE, "plugin_a"), ("style/b", NONE, "plugin-b"), ("style/none", NONE, "omnikit-core")]
+    for allowed, ids in (
+        ("none", ["style/none"]),
+        ("Plugin-A", ["style/a", "style/none"]),
+        ("plugin_a,plugin-b", ["style/a", "style/b", "style/none"]),
+    ):
+        monkeypatch.setenv("OMNIKIT_PLUGINS", allowed)
+        installed({"omnikit.components": points})
+        assert registry.available() == ids
+    monkeypatch.setenv("OMNIKIT_PLUGINS", "plugin_c")
+    installed({"omnikit.components": points})
+    with pytest.raises(UnknownName, match="plugin-a, plugin-b"):
+        registry.available()
+
+
+def test_a_slot_of_a_plugin_takes_components(installed: Callable[[Points], None]) -> None:
+    components = [("watermark/lsb", NONE, "marks"), ("watermark/none", NONE, "marks")]
+    points = {"omnikit.components": components, "omnikit.slots": [("watermark", "a:SUITE", "marks")]}
+    installed(points)
+    assert registry.slots()[-1] == "watermark"
+    assert registry.available("watermark") == ["watermark/lsb", "watermark/none"]
+    installed({**points, "omnikit.slots": [("watermark", "a:S", "marks"), ("style", "a:S", "marks")]})
+    assert "style" in registry.SLOTS and registry.slots().count("style") == 1
+    with pytest.raises(OmnikitError, match="omnikit's own"):
+        registry.resolve_slot("style")
+    with pytest.raises(UnknownName, match="watermark"):
+        registry.resolve_slot("ears")
+
+
+SCRATCH = """\
+import omnikit
+from omnikit.contracts import Contract
+
+
+@omnikit.register("style/scratch")
+class Scratch:
+    \"""Nothing yet.\"""
+
+    def __init__(self, dim: int = 4) -> None:
+        self.dim = dim
+
+    @classmethod
+    def contract(cls, dim: int) -> Contract:
+        return Contract()
+"""
+
+
+def test_a_file_registers_its_parts_here_and_in_children(tmp_path: Path) -> None:
+    (tmp_path / "scratch.py").write_text(SCRATCH)
+    code = (
+        "import os, subprocess, sys\nfrom omnikit.cli import main\n"
+        f"os.chdir({str(tmp_path)!r})\nassert main(['describe', 'style/scratch', '--plugin', 'scratch.py']) == 0\n"
+        "child = 'import omnikit; print(omnikit.create(\"style/scratch\", dim=7).dim)'\n"
+        "os.chdir('/')\nsubprocess.run([sys.executable, '-c', child], check=True)\n"
     )
-    registry.entries.cache_clear()
-    try:
-        with pytest.raises(OmnikitError, match=r"broken-plugin 1 is broken: No module named 'no_such_module'"):
-            registry.resolve("style/x")
-    finally:
-        registry.entries.cache_clear()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "this process" in done.stdout and done.stdout.endswith("7\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [(None, "is no Python file"), ("x = 1 / 0", "ZeroDivisionError"), ("x = (", "SyntaxError")]
+)
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str | None, reason: str) -> None:
+    path = tmp_path / "scratch.py"
+    if text is not None:
+        path.write_text(text)
+    code = f"import sys\nfrom omnikit.cli import main\nsys.exit(main(['ls', '--plugin={path}']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "scratch.py" in done.stderr and reason in done.stderr and "Traceback" not in done.stderr

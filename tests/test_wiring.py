@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from omnikit.errors import ContractError, OmnikitError
-from omnikit.registry import SLOTS
+from omnikit.registry import SEATS, SLOTS
 from omnikit.system import read_wires
 from omnikit.wiring import Node, Wire, negotiate
 
@@ -86,4 +86,25 @@ def test_an_unknown_port_is_answered_by_the_closest() -> None:
 
 
 def test_wires_of_the_system_file_name_real_slots() -> None:
-    assert {end for wire in read_wires() for end in (wire.source, wire.target)} <= set(SLOTS)
+    assert {end for wire in read_wires() for end in (wire.source, wire.target)} <= {*SLOTS, *SEATS}
+
+
+def test_speech_enters_through_a_projector_of_its_own() -> None:
+    hearing = {
+        "speech_encoder": Node("speech_encoder/hf", {"out_dim": 0}),
+        "speech_projector": Node("projector/mlp"),
+        "input_style": Node("input_style/embed_prefix"),
+    }
+    plan = negotiate({**nodes(), **hearing}, read_wires())
+    width = plan.contracts["backbone"].needs["embeds"].dim
+    encoder_width = plan.contracts["speech_encoder"].gives["frames"].dim
+    assert plan.parameters["speech_projector"] == {"in_dim": encoder_width, "out_dim": width, "depth": 2}
+    assert plan.parameters["input_style"]["out_dim"] == width
+    direct = {"speech_encoder": Node("speech_encoder/hf"), "speech_projector": Node("projector/none")}
+    assert negotiate({**nodes(), **direct}, read_wires()).parameters["speech_encoder"]["out_dim"] == width
+
+
+def test_a_port_that_does_not_apply_is_no_misfit_at_either_end() -> None:
+    plan = negotiate({**nodes(), "input_style": Node("input_style/tags")}, read_wires())
+    (link,) = [link for link in plan.links if link.wire.source == "input_style"]
+    assert link.port is None and link.note == "not applicable"

@@ -56,7 +56,7 @@ class AudioPort(Port):
 
 @dataclass(frozen=True)
 class ImagePort(Port):
-    """RGB pictures: squares of `size` pixels a side, or of their own sizes within the bounds of a `NativeSize`."""
+    """RGB pictures: squares of `size` pixels a side, slices of an `AnyRes`, or own sizes within a `NativeSize`."""
 
     size: Any = None
 
@@ -119,8 +119,9 @@ class TextPort(Port):
 class Contract:
     """Ports by name and the static facts of a component.
 
-    `ignores` names inputs that do not apply to it (a codec decoder that takes no style): a wire that ends there is
-    reported as "not applicable" instead of as a misfit. `causal` and `lookahead_ms` describe streaming.
+    `ignores` names ports that do not apply to it (a codec decoder that takes no style, an input style that is text): a
+    wire that ends there, or begins there, is reported as "not applicable" instead of as a misfit. `causal` and
+    `lookahead_ms` describe streaming.
     """
 
     needs: Mapping[str, Port] = field(default_factory=dict)

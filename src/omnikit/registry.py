@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib import metadata
 from typing import Any
 
 from omnikit.contracts import Contract, bind_parameters, contract_of, signature_of
 from omnikit.errors import OmnikitError, unknown_name
+from omnikit.plugins import (
+    COMPONENT_GROUP,
+    CORE,
+    SLOT_GROUP,
+    Point,
+    import_target,
+    load_files,
+    points,
+    reason_of,
+)
 
-GROUP = "omnikit.components"
 SLOTS = (
     "vision_encoder",
     "speech_encoder",
+    "input_style",
     "projector",
     "tokenizer",
     "backbone",
@@ -23,17 +32,10 @@ SLOTS = (
     "detokenizer",
     "format",
 )
-_ID = re.compile(r"[a-z][a-z0-9_]*/[a-z][a-z0-9_]*")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Where a component lives: its id, `module:Class`, and the distribution that brings it."""
-
-    id: str
-    target: str
-    distribution: str
-    version: str
+"""The slots of omnikit itself; `slots()` has those that plugins bring as well."""
+SEATS = {"speech_projector": "projector"}
+"""Places of a system beyond one a slot, with the slot whose components sit there (`projector@speech_projector=mlp`)."""
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -53,20 +55,38 @@ _registered: dict[str, type] = {}
 
 
 @lru_cache(maxsize=1)
-def entries() -> dict[str, Entry]:
-    """Every component that an installed distribution declares, by id, without importing any of them."""
-    found: dict[str, Entry] = {}
-    for point in metadata.entry_points(group=GROUP):
-        owner = point.dist
-        entry = Entry(point.name, point.value, owner.name if owner else "unknown", owner.version if owner else "")
-        _check_id(entry.id)
-        clash = found.get(entry.id)
-        if clash and clash != entry:
-            raise OmnikitError(
-                f"Two distributions bring the component '{entry.id}': {clash.distribution} ({clash.target}) "
-                f"and {entry.distribution} ({entry.target}).\nUninstall one of them, or rename one component."
+def entries() -> dict[str, Point]:
+    """Every component that an installed distribution declares, by id, without importing any of them.
+
+    One that cannot be used (a clash, an id that is none, another contract API) says why in its `fault`.
+    """
+    return _one_owner_each(
+        replace(point, fault=point.fault or _id_fault(point.name)) for point in points(COMPONENT_GROUP)
+    )
+
+
+@lru_cache(maxsize=1)
+def slot_entries() -> dict[str, Point]:
+    """The slots that plugins bring, by name: entry points of group `omnikit.slots` to a `testing.Suite`."""
+    return _one_owner_each(replace(point, fault=point.fault or _slot_fault(point.name)) for point in points(SLOT_GROUP))
+
+
+def slots() -> tuple[str, ...]:
+    """Every slot: omnikit's own, then those of plugins."""
+    return (*SLOTS, *sorted(name for name, point in slot_entries().items() if not point.fault))
+
+
+def _one_owner_each(declared: Iterable[Point]) -> dict[str, Point]:
+    found: dict[str, Point] = {}
+    for point in declared:
+        other = found.get(point.name)
+        if other and (other.target, other.distribution) != (point.target, point.distribution):
+            fault = (
+                f"two distributions bring it, {other.distribution} ({other.target}) and {point.distribution} "
+                f"({point.target}); uninstall one of them, leave one out of OMNIKIT_PLUGINS, or rename one"
             )
-        found[entry.id] = entry
+            point = replace(point, distribution=f"{other.distribution} and {point.distribution}", fault=fault)
+        found[point.name] = point
     return found
 
 
@@ -84,40 +104,70 @@ def register(component_id: str, cls: type | None = None) -> Any:
         raise OmnikitError(
             f"The id '{component_id}' is taken by {owner.__module__}:{owner.__qualname__}; choose another name."
         )
-    entry = entries().get(component_id)
-    if entry is not None and entry.target != f"{cls.__module__}:{cls.__qualname__}":
+    point = entries().get(component_id)
+    if point is not None and point.target != f"{cls.__module__}:{cls.__qualname__}":
         raise OmnikitError(
-            f"The id '{component_id}' is taken by {entry.distribution} ({entry.target}); choose another name."
+            f"The id '{component_id}' is taken by {point.distribution} ({point.target}); choose another name."
         )
     _registered[component_id] = cls
     return cls
 
 
 def available(slot: str | None = None) -> list[str]:
-    """Ids of every known component, or of one slot; nothing is imported."""
-    if slot is not None and slot not in SLOTS:
-        raise unknown_name("slot", slot, SLOTS)
-    ids = set(entries()) | set(_registered)
+    """Ids of every known component, or of one slot; no distribution is imported."""
+    load_files()
+    known = slots()
+    if slot is not None and slot not in known:
+        raise unknown_name("slot", slot, known)
+    ids = {item for item in entries() if not _id_fault(item)} | set(_registered)
     return sorted(item for item in ids if slot is None or item.startswith(f"{slot}/"))
 
 
 def resolve(component_id: str) -> type:
     """The class behind an id. Raises `UnknownName` with the nearest id, or says why a plugin is broken."""
+    load_files()
     if component_id in _registered:
         return _registered[component_id]
-    entry = entries().get(component_id)
-    if entry is None:
+    point = entries().get(component_id)
+    if point is None:
         slot = component_id.split("/")[0]
-        known = available(slot) if slot in SLOTS else available()
+        known = available(slot) if slot in slots() else available()
         raise unknown_name("component", component_id, known, "`omnikit ls` lists every component.")
-    module, _, attribute = entry.target.partition(":")
+    return _imported(point, f"component '{component_id}'")
+
+
+def resolve_slot(slot: str) -> Any:
+    """The `testing.Suite` of a slot that a plugin brings. Raises as `resolve` does."""
+    point = slot_entries().get(slot)
+    if point is None:
+        raise unknown_name("slot", slot, slots())
+    return _imported(point, f"slot '{slot}'")
+
+
+def _imported(point: Point, what: str) -> Any:
+    if point.fault:
+        raise OmnikitError(f"The {what} of {point.owner} cannot be used: {point.fault}.")
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+        return import_target(point.target)
+    except (Exception, SystemExit) as error:
         raise OmnikitError(
-            f"The component '{component_id}' of {entry.distribution} {entry.version} is broken: {error}.\n"
-            f"Reinstall or uninstall {entry.distribution}; every other component goes on working."
+            f"The {what} of {point.owner} is broken: {reason_of(error)}.\n"
+            f"Reinstall or uninstall {point.distribution}; every other component goes on working."
         ) from error
+
+
+def fault_of(component_id: str) -> str:
+    """Why a component cannot be used, in one line; empty where it can. Imports it, unless it is omnikit's own."""
+    point = entries().get(component_id)
+    if component_id in _registered or point is None:
+        return ""
+    if point.fault or point.distribution == CORE:
+        return point.fault
+    try:
+        import_target(point.target)
+    except (Exception, SystemExit) as error:
+        return reason_of(error)
+    return ""
 
 
 def id_of(cls: type) -> str:
@@ -126,9 +176,9 @@ def id_of(cls: type) -> str:
         if registered is cls:
             return component_id
     target = f"{cls.__module__}:{cls.__qualname__}"
-    for entry in entries().values():
-        if entry.target == target:
-            return entry.id
+    for point in entries().values():
+        if point.target == target:
+            return point.name
     raise OmnikitError(
         f"{target} is no registered component; call omnikit.register('slot/name', {cls.__name__}) first."
     )
@@ -153,14 +203,14 @@ def create(component_id: str, **params: Any) -> Any:
 def describe(component_id: str) -> Description:
     """What a component is, takes and gives."""
     cls = resolve(component_id)
-    entry = entries().get(component_id)
+    point = entries().get(component_id)
     parameters = bind_parameters(component_id, cls, {})
     full = {name: parameters.get(name, "required") for name in signature_of(cls)}
     return Description(
         id=component_id,
-        target=entry.target if entry else f"{cls.__module__}:{cls.__qualname__}",
-        distribution=entry.distribution if entry else "this process",
-        version=entry.version if entry else "",
+        target=point.target if point else f"{cls.__module__}:{cls.__qualname__}",
+        distribution=point.distribution if point else "this process",
+        version=point.version if point else "",
         doc=(cls.__doc__ or "").strip(),
         parameters=full,
         contract=contract_of(cls, full),
@@ -168,10 +218,23 @@ def describe(component_id: str) -> Description:
 
 
 def _check_id(component_id: str) -> None:
-    if not _ID.fullmatch(component_id):
-        raise OmnikitError(
-            f"'{component_id}' is no component id; write slot/name in lower snake case, e.g. tokenizer/spiral_fsq."
-        )
-    slot = component_id.split("/")[0]
-    if slot not in SLOTS:
-        raise unknown_name("slot", slot, SLOTS)
+    slot, _, name = component_id.partition("/")
+    if _NAME.fullmatch(slot) and _NAME.fullmatch(name) and slot not in slots():
+        raise unknown_name("slot", slot, slots())
+    if fault := _id_fault(component_id):
+        raise OmnikitError(fault)
+
+
+def _id_fault(component_id: str) -> str:
+    slot, _, name = component_id.partition("/")
+    if not _NAME.fullmatch(slot) or not _NAME.fullmatch(name):
+        return f"'{component_id}' is no component id; write slot/name in lower snake case, e.g. tokenizer/spiral_fsq"
+    return (
+        "" if slot in slots() else f"there is no slot '{slot}'; a slot of its own needs an entry point of {SLOT_GROUP}"
+    )
+
+
+def _slot_fault(name: str) -> str:
+    if name in (*SLOTS, *SEATS):
+        return f"the slot '{name}' is omnikit's own; choose another name"
+    return "" if _NAME.fullmatch(name) else f"'{name}' is no slot; write it in lower snake case"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
@@ -16,6 +16,7 @@ from torch import nn
 
 from omnikit.artefacts import (
     CARD,
+    component_folder,
     fill,
     load_component,
     locate,
@@ -26,41 +27,24 @@ from omnikit.artefacts import (
 )
 from omnikit.data.media import load_audio, load_images, resample
 from omnikit.errors import ContractError, OmnikitError, UnknownName, WeightsError, unknown_name
-from omnikit.published.files import is_weight_file
-from omnikit.published.load import load_published
-from omnikit.registry import SLOTS, resolve
+from omnikit.hub import HUB, send
+from omnikit.published.files import is_checkpoint, is_weight_file
+from omnikit.published.load import load_published, load_whole
+from omnikit.registry import SEATS, id_of, resolve, slots
+from omnikit.reply import MAX_NEW_TOKENS, Clock, Reply
 from omnikit.slots.backbone import Segment
 from omnikit.slots.base import Component
+from omnikit.slots.hearing import Hearing
+from omnikit.slots.seeing import picture_size, projected
 from omnikit.slots.style import reference_waves
 from omnikit.types import Audio, Images, Labels, SpokenTurn, Style, StyleSource, Units
 from omnikit.wiring import Node, Plan, Wire, negotiate
 
-MAX_NEW_TOKENS = 400
+if TYPE_CHECKING:
+    from omnikit.conversation import Piece
 
-
-@dataclass(frozen=True)
-class Reply:
-    """A spoken answer: the turn, its sound (None when the model wrote no units), and seconds spent in each part.
-
-    `decided_by` says for every style factor whether `user`, `model` or `default` chose its value.
-    """
-
-    turn: SpokenTurn
-    audio: Audio | None
-    decided_by: Mapping[str, StyleSource] = field(default_factory=dict)
-    timings: Mapping[str, float] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The turn as JSON-ready data."""
-        return {
-            "user_text": self.turn.user_text,
-            "text": self.turn.text,
-            "style": dict(self.turn.style.labels[0]) if self.turn.style.labels else {},
-            "style_decided_by": dict(self.decided_by),
-            "num_units": int(self.turn.units.lengths[0]) if self.turn.units else 0,
-            "valid": self.turn.parse_ok,
-            "timings_s": {name: round(value, 4) for name, value in self.timings.items()},
-        }
+PUBLISHED_FORMAT = "format/emova_json"
+"""How the published language models write their replies."""
 
 
 def read_wires(system: str = "emova") -> list[Wire]:
@@ -104,6 +88,20 @@ class System(nn.Module):
         return cls(plan, parts)
 
     @classmethod
+    def of(cls, parts: Mapping[str, Component], *, system: str = "emova") -> System:
+        """A system of components that are there already, negotiated as they are."""
+        nodes = {slot: Node(id_of(type(part)), part.parameters_given, origin=slot) for slot, part in parts.items()}
+        return cls(negotiate(nodes, read_wires(system)), parts)
+
+    @classmethod
+    def from_pretrained(cls, reference: str | Path) -> System:
+        """A trained system: a folder, a tag, `hf:owner/name@revision`, or a checkpoint that others published."""
+        found = load(str(reference))
+        if not isinstance(found, System):
+            raise WeightsError(f"{reference} is one component; load it with omnikit.load('{reference}').")
+        return found
+
+    @classmethod
     def load(cls, reference: str | Path) -> System:
         """A trained system from a folder or a tag such as `tiny`."""
         root = locate(str(reference))
@@ -117,13 +115,25 @@ class System(nn.Module):
         plan = negotiate(nodes, [Wire.parse(text) for text in wires])
         return cls(plan, {slot: load_component(root / slot) for slot in nodes})
 
-    def save(self, folder: str | Path, *, half: bool = False) -> None:
-        """Write every component and the wires."""
-        root = Path(folder)
-        for slot, part in self.parts.items():
-            save_component(part, root / slot, half=half)
+    def save(self, folder: str | Path, *, half: bool = False, bases: Mapping[str, str] | None = None) -> None:
+        """Write every component and the wires.
+
+        `bases` maps slots to references (`tiny#vision_encoder`, `hf:owner/name@revision#backbone`): of such a part only
+        the tensors that are not the same there are written, and the reference with its hash.
+        """
+        root, bases = Path(folder), bases or {}
+        for slot in bases:
+            self.part(slot)
+        for slot in self.parts:
+            save_component(self.part(slot), root / slot, half=half, base=bases.get(slot))
         wires = {"omnikit": metadata.version("omnikit-core"), "wires": [str(link.wire) for link in self.plan.links]}
         (root / "system.json").write_text(json.dumps(wires, indent=1) + "\n")
+
+    save_pretrained = save
+
+    def push_to_hub(self, repo: str, *, private: bool = True, bases: Mapping[str, str] | None = None) -> str:
+        """Send the system to a repository of the hub; returns the reference that loads exactly this."""
+        return push_to_hub(self, repo, private=private, bases=bases)
 
     def part(self, slot: str) -> Any:
         """The component of a slot. Raises `OmnikitError` naming the slots that this system has."""
@@ -138,6 +148,19 @@ class System(nn.Module):
         rate = tokenizer.contract(**tokenizer.parameters_given).needs["audio"].sample_rate
         return tokenizer.encode(_heard(audio, rate))
 
+    @property
+    def hearing(self) -> Hearing:
+        """The parts that hear beside the tokenizer, as far as this system has them."""
+        slots = ("speech_encoder", "speech_projector", "input_style")
+        return Hearing(*(self.part(slot) if slot in self.parts else None for slot in slots))
+
+    @torch.no_grad()
+    def listen(self, audio: str | Path | Audio) -> list[Segment]:
+        """What the backbone reads of a recording (path or `Audio`, any rate): its tone, then its units or features."""
+        hearing = self.hearing
+        units = [_ids(self.hear(audio))] if hearing.reads_units else None
+        return list(hearing.read(lambda rate: _heard(audio, rate), units)[0])
+
     @torch.no_grad()
     def see(self, image: str | Path | Images) -> torch.Tensor:
         """Projected features [N, W] of a picture."""
@@ -147,10 +170,8 @@ class System(nn.Module):
     def look(self, images: Sequence[str | Path] | Images) -> list[torch.Tensor]:
         """Projected features [N, W] of several pictures, in any sizes that the encoder takes, by one call of it."""
         encoder = self.part("vision_encoder")
-        size = encoder.contract(**encoder.parameters_given).needs["image"].size
-        seen = images if isinstance(images, Images) else load_images(images, size)
-        embeds = self.part("projector").project(encoder.encode(seen))
-        return [row[:length] for row, length in zip(embeds.features, embeds.lengths.tolist(), strict=True)]
+        seen = images if isinstance(images, Images) else load_images(images, picture_size(encoder))
+        return projected(self.part("projector"), encoder.encode(seen), seen)
 
     @torch.no_grad()
     def reply(
@@ -172,23 +193,62 @@ class System(nn.Module):
         takes its place. The same seed gives the same bytes on CPU. `constrained` decoding can write nothing but a
         well-formed reply of the format, with units of the codebooks and values that the style module knows.
         """
+        wanted, user, clock = self.question(image=image, audio=audio, text=text, style=style, reference=reference)
+        turn = self._write("dialogue", user, history, seed, temperature, constrained)
+        clock.lap("think")
+        return self._speak(turn, wanted, seed, clock)
+
+    def stream_reply(
+        self,
+        *,
+        image: str | Path | Images | Sequence[str | Path] | None = None,
+        audio: str | Path | Audio | None = None,
+        text: str | None = None,
+        style: Labels | Style | None = None,
+        reference: str | Path | Audio | None = None,
+        seed: int = 0,
+        temperature: float = 0.0,
+        constrained: bool = True,
+    ) -> Iterator[Piece]:
+        """The answer of `reply` in pieces, words and sound, while it is still written; the last one has it whole.
+
+        Sound is made of units as they come, within the detokenizer's window. For more turns than one, and what is kept
+        between them, see `conversation.Conversation`.
+        """
+        from omnikit.conversation import Conversation
+
+        conversation = Conversation(self, temperature=temperature, constrained=constrained)
+        return conversation.stream(image=image, audio=audio, text=text, style=style, reference=reference, seed=seed)
+
+    @torch.no_grad()
+    def question(
+        self,
+        *,
+        image: str | Path | Images | Sequence[str | Path] | None = None,
+        audio: str | Path | Audio | None = None,
+        text: str | None = None,
+        style: Labels | Style | None = None,
+        reference: str | Path | Audio | None = None,
+    ) -> tuple[Labels | Style, list[Segment], Clock]:
+        """The wanted style, what the backbone reads of a user's turn, and the clock that is running since then.
+
+        Raises `OmnikitError` without a question, or for a style that cannot be had.
+        """
         if audio is None and text is None:
             raise OmnikitError("reply needs a question: give audio=… or text=….")
         wanted = self._wanted(style, reference)
-        clock = _Clock()
+        clock = Clock()
         user = []
         if image is not None:
             shown = [image] if isinstance(image, str | Path) else image
             user += [Segment(frames=frames) for frames in self.look(shown)]
             clock.lap("see")
         if audio is not None:
-            user.append(Segment(units=_ids(self.hear(audio))))
+            user += self.listen(audio)
             clock.lap("hear")
         if text is not None:
             user.append(Segment(text=text))
-        turn = self._write("dialogue", user, history, seed, temperature, constrained)
-        clock.lap("think")
-        return self._speak(turn, wanted, seed, clock)
+        return wanted, user, clock
 
     @torch.no_grad()
     def say(
@@ -203,7 +263,7 @@ class System(nn.Module):
         if not text.strip():
             raise OmnikitError("say needs text; an empty string was given.")
         wanted = self._wanted(style, reference)
-        clock = _Clock()
+        clock = Clock()
         turn = replace(self._write("tts", [Segment(text=text)], (), seed, 0.0), text=text)
         clock.lap("think")
         return self._speak(turn, wanted, seed, clock)
@@ -211,7 +271,7 @@ class System(nn.Module):
     @torch.no_grad()
     def transcribe(self, audio: str | Path | Audio) -> str:
         """The words heard in a recording."""
-        return self._write("asr", [Segment(units=_ids(self.hear(audio)))], (), 0, 0.0).text
+        return self._write("asr", self.listen(audio), (), 0, 0.0).text
 
     @torch.no_grad()
     def speak(
@@ -270,7 +330,7 @@ class System(nn.Module):
     ) -> SpokenTurn:
         backbone, form = self.part("backbone"), self.part("format")
         prompt = form.prompt(task, user, history)
-        grammar = form.grammar(task, backbone, self._style_values()) if constrained else None
+        grammar = form.grammar(task, backbone, self.style_values()) if constrained else None
         written = backbone.generate(
             [prompt],
             generator=torch.Generator().manual_seed(seed),
@@ -280,7 +340,7 @@ class System(nn.Module):
         )[0]
         return form.parse(task, written.text, backbone)
 
-    def _style_values(self) -> Mapping[str, Sequence[str]]:
+    def style_values(self) -> Mapping[str, Sequence[str]]:
         """The values of every factor that the style module knows."""
         return self.part("style").factors if "style" in self.parts else {}
 
@@ -291,7 +351,8 @@ class System(nn.Module):
         if reference is not None:
             return self.style_of(reference=reference)
         if not isinstance(style, Style):
-            self.part("style").from_labels([style or {}])
+            if style or "style" in self.parts:
+                self.part("style").from_labels([style or {}])
             return style or {}
         port: Any = self.plan.contracts["detokenizer"].needs.get("style") if "detokenizer" in self.parts else None
         if port is not None and style.vector is not None and style.space_id != port.space_id:
@@ -301,25 +362,26 @@ class System(nn.Module):
             )
         return style
 
-    def _speak(self, turn: SpokenTurn, wanted: Labels | Style, seed: int, clock: _Clock) -> Reply:
+    def decided(self, turn: SpokenTurn, wanted: Labels | Style) -> tuple[Style, dict[str, StyleSource]]:
+        """The style in which a turn is spoken, and who decided each factor: the user, the model, or the default."""
         if isinstance(wanted, Style):
-            said = wanted.labels[0] if wanted.labels else {"vector": ""}
-            return self._voiced(turn, wanted, dict.fromkeys(said, "user"), seed, clock)
-        factors = self.part("style").factors
-        decided = dict(turn.style.labels[0]) if turn.style.labels else {}
-        decided = {name: value for name, value in decided.items() if value in factors.get(name, ())}
-        source: StyleSource = "user" if wanted else ("model" if decided else "default")
-        style = self.part("style").from_labels([{**decided, **wanted}], source=source)
+            return wanted, dict.fromkeys(wanted.labels[0] if wanted.labels else {"vector": ""}, "user")
+        factors = self.style_values()
+        said = dict(turn.style.labels[0]) if turn.style.labels else {}
+        said = {name: value for name, value in said.items() if value in factors.get(name, ())}
+        source: StyleSource = "user" if wanted else ("model" if said else "default")
+        style = Style()
+        if "style" in self.parts:
+            style = self.part("style").from_labels([{**said, **wanted}], source=source)
         decided_by: dict[str, StyleSource] = {
-            name: "user" if name in wanted else "model" if name in decided else "default" for name in factors
+            name: "user" if name in wanted else "model" if name in said else "default" for name in factors
         }
-        return self._voiced(turn, style, decided_by, seed, clock)
+        return style, decided_by
 
-    def _voiced(
-        self, turn: SpokenTurn, style: Style, decided_by: Mapping[str, StyleSource], seed: int, clock: _Clock
-    ) -> Reply:
+    def _speak(self, turn: SpokenTurn, wanted: Labels | Style, seed: int, clock: Clock) -> Reply:
+        style, decided_by = self.decided(turn, wanted)
         audio = None
-        if turn.units is not None and int(turn.units.lengths[0]) > 0:
+        if turn.units is not None and int(turn.units.lengths[0]) > 0 and "detokenizer" in self.parts:
             audio = self.part("detokenizer").decode(turn.units, style, torch.Generator().manual_seed(seed))
         clock.lap("speak")
         return Reply(replace(turn, style=style), audio, decided_by, clock.laps)
@@ -328,20 +390,26 @@ class System(nn.Module):
 def load(reference: str) -> Any:
     """Load a system or a part of one: `tiny`, `runs/x/system`, `tiny#tokenizer`, `tokenizer/spiral_fsq.tiny`.
 
-    A file of weights that others published (`s2u.ckpt#tokenizer`, `model.safetensors#tokenizer`) becomes the component
-    that omnikit knows it as; nothing in it is executed. The slot may be left out where the file holds one part.
+    A file or folder of weights that others published (`s2u.ckpt#tokenizer`, `emova-3b#projector`) becomes the component
+    that omnikit knows it as, a whole checkpoint becomes a system; nothing in it is executed. The slot may be left out
+    where a file holds one part. `hf:owner/name@revision` and `hf:owner/name@revision#slot` are fetched from the hub.
 
     Raises `UnknownName` for a tag or slot that does not exist, `WeightsError` for weights that cannot be used.
     """
     root, _, slot = reference.partition("#")
-    if slot and slot not in SLOTS:
-        raise unknown_name("slot", slot, SLOTS)
-    if is_weight_file(Path(root)):
-        return load_published(Path(root).expanduser(), slot or None)
+    if slot and slot not in (*slots(), *SEATS):
+        raise unknown_name("slot", slot, (*slots(), *SEATS))
+    path = Path(root).expanduser()
+    if is_weight_file(path):
+        return load_published(path, slot or None)
+    if is_checkpoint(path) and not (path / CARD).is_file():
+        return load_published(path, slot) if slot else _whole(path)
     if slot:
-        return load_component(locate(root) / slot)
+        return load_component(component_folder(reference))
+    if root.startswith(HUB):
+        return _there(locate(root))
     head, dot, tag = reference.partition(".")
-    if dot and "/" in head and head.split("/")[0] in SLOTS and not Path(reference).exists():
+    if dot and "/" in head and head.split("/")[0] in slots() and not Path(reference).exists():
         folder = weights_root(tag) / head.split("/")[0]
         card = read_card(folder)
         if card["id"] != head:
@@ -349,10 +417,49 @@ def load(reference: str) -> Any:
                 f"No weights '{tag}' of {head}: the {tag} system has {card['id']}. Try load('{card['id']}.{tag}')."
             )
         return load_component(folder)
-    folder = locate(root)
-    if (folder / CARD).is_file():
-        return load_component(folder)
-    return System.load(folder)
+    return _there(locate(root))
+
+
+def save_pretrained(component: Component | System, folder: str | Path, **settings: Any) -> None:
+    """Write a component (settings: `half`, `base`) or a system (`half`, `bases`) as safetensors and JSON."""
+    if isinstance(component, System):
+        component.save(folder, **settings)
+    else:
+        save_component(component, Path(folder), **settings)
+
+
+def push_to_hub(component: Component | System, repo: str, *, private: bool = True, **settings: Any) -> str:
+    """Send a component or a system to a repository of the hub; returns the reference that loads exactly this.
+
+    Settings are those of `save_pretrained`. Raises `OmnikitError` for a base on this computer's disk, which nobody else
+    has, and where the hub refuses.
+    """
+    bases = settings.get("bases") or {"": settings.get("base")}
+    local = [base for base in bases.values() if base and not base.startswith(HUB)]
+    if local:
+        raise OmnikitError(
+            f"What is sent may lean on parts of the hub only, not on {local[0]}.\n"
+            "Send that first and give its reference (hf:owner/name@revision), or send everything without a base."
+        )
+    with TemporaryDirectory() as made:
+        folder = Path(made) / "sent"
+        save_pretrained(component, folder, **settings)
+        return send(folder, repo, private=private, message="omnikit")
+
+
+def _there(folder: Path) -> Any:
+    """The component or the system of a folder."""
+    return load_component(folder) if (folder / CARD).is_file() else System.load(folder)
+
+
+def _whole(path: Path) -> Any:
+    """What a published folder holds: one component, or a system with the format of its replies."""
+    parts = load_whole(path)
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    if "backbone" in parts:
+        parts["format"] = resolve(PUBLISHED_FORMAT)()
+    return System.of(parts)
 
 
 def _heard(audio: str | Path | Audio, sample_rate: int) -> Audio:
@@ -364,14 +471,3 @@ def _ids(units: Units) -> tuple[tuple[int, ...], ...]:
     """Row 0 of a batch of units as [K][T] plain ids."""
     length = int(units.lengths[0])
     return tuple(tuple(row[:length].tolist()) for row in units.codes[0])
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name] = now - self._last
-        self._last = now

@@ -42,10 +42,14 @@ class Images:
 
     Pictures of their own sizes have `sizes`, (height, width) of each, and `pixels` [3, P]: one picture behind the
     other, each row by row, so that P = H1 W1 + H2 W2 + … and nothing is padded. `Images.of` packs them.
+
+    Pictures cut into tiles have `grids`, (columns, rows) of each: B is then the number of all slices, the picture as a
+    whole and its tiles row by row, picture after picture.
     """
 
     pixels: Tensor
     sizes: tuple[tuple[int, int], ...] | None = None
+    grids: tuple[tuple[int, int], ...] | None = None
 
     @classmethod
     def of(cls, pictures: Sequence[Tensor]) -> Images:

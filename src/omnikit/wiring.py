@@ -164,6 +164,8 @@ def _link(
 ) -> Link:
     """Hold both ends of a wire against each other."""
     source, target = contracts[wire.source], contracts[wire.target]
+    if wire.source_port in source.ignores:
+        return Link(wire, None, "not applicable")
     if wire.source_port not in source.gives:
         if nodes[wire.source].component.endswith("/none"):
             return Link(wire, None, "nothing (none)")

@@ -9,7 +9,7 @@ import yaml
 
 from omnikit.cli.config import compose_config
 from omnikit.contracts import contract_of
-from omnikit.registry import SLOTS, resolve
+from omnikit.registry import SEATS, SLOTS, resolve
 from omnikit.training.choices import plan_of
 from omnikit.training.jobs import JOBS
 
@@ -50,5 +50,5 @@ def test_every_stage_names_an_objective_and_trains_real_slots(stage: str) -> Non
     config = compose_config("train", ["experiment=emova_tiny", f"stage={stage}"])["stage"]
     assert config["name"] == stage
     assert config["objective"] in JOBS
-    assert set(config["trains"]) | set(config["requires"]) | set(config["uses"]) <= set(SLOTS)
+    assert set(config["trains"]) | set(config["requires"]) | set(config["uses"]) <= {*SLOTS, *SEATS}
     assert config["settings"]["optim"]["steps"] > 0

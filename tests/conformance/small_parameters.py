@@ -71,7 +71,11 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "wav2vec2": {"model": {**_SPEECH, "family": "wav2vec2", "layer": 0, "stride": 1}, "out_dim": 12},
         "wavlm": {"model": {**_SPEECH, "family": "wavlm", "stride": 3}, "out_dim": 12},
         "whisper": {"model": {**_SPEECH, "family": "whisper"}, "out_dim": 12},
+        "own_width": {"model": {**_SPEECH, "family": "hubert", "stride": 1}, "out_dim": 0},
     },
+    "input_style/embed_prefix": {"": {"positions": 2, "hidden_dim": 8, "dim": 6}},
+    "input_style/none": {"": {}},
+    "input_style/tags": {"": {"hidden_dim": 8, "dim": 6}},
     "projector/mlp": {"": {}, "linear": {"depth": 1}},
     "projector/avg_pool": {"": {"out_side": 2}, "overlapping": {"out_side": 3, "pre_norm": True, "positions": True}},
     "projector/c_abstractor": {
@@ -79,6 +83,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "same_width": {"out_side": 3, "conv_dim": 8, "conv_depth": 1, "pre_norm": True, "positions": True},
     },
     "projector/concat_channel": {"": {"out_side": 2}, "positions": {"out_side": 4, "positions": True}},
+    "projector/none": {"": {"dim": 8}},
     "projector/qformer": {"": {"num_queries": 4, "dim": 16, "depth": 2, "heads": 2}},
     "projector/residual": {"": {}},
     "projector/self_mining": {

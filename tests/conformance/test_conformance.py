@@ -19,8 +19,10 @@ def subject_of(component_id: str, variant: str) -> Subject:
 
 def every_promise() -> Iterator[object]:
     for component_id in available():
-        for variant in VARIANTS.get(component_id, {"": {}}):
+        for number, variant in enumerate(VARIANTS.get(component_id, {"": {}})):
             for case in cases(component_id.split("/")[0]):
+                if case.name == "compiles" and number:  # it takes long, and is about the class
+                    continue
                 name = f"{component_id}-{variant}-{case.name}".replace("--", "-")
                 yield pytest.param(component_id, variant, case, id=name)
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from conformance.small_parameters import VARIANTS
+from conformance.test_input_style_kit import BREAKS as INPUT_STYLE_BREAKS
 from conformance.test_stream_kit import BREAKS as STREAM_BREAKS
 from conformance.test_style_kit import BREAKS as STYLE_BREAKS
 from torch import nn
@@ -23,6 +24,7 @@ from omnikit.contracts import DERIVED, AudioPort, Contract, FramesPort
 from omnikit.errors import OmnikitError, UnknownName
 from omnikit.slots.projector import Projector
 from omnikit.slots.speech_encoder import SpeechEncoder
+from omnikit.testing import craft
 from omnikit.types import Audio, Frames, Images, Losses, Style
 
 Change = Callable[[type], dict[str, Any]]
@@ -200,6 +202,15 @@ def greedy_only(base: type) -> dict[str, Any]:
     return {"generate": generate}
 
 
+def with_a_dull_memory(base: type) -> dict[str, Any]:
+    def stream(self: Any, prompt: Any, *, memory: Any = None, **how: Any) -> Iterator[str]:
+        """Says the same again to whoever has been answered before."""
+        if memory is None or memory.kept is None:
+            yield from base.stream(self, prompt, memory=memory, **how)
+
+    return {"stream": stream}
+
+
 def content_with_nothing(base: type) -> dict[str, Any]:
     def generate(self: Any, prompts: Sequence[Any], **options: Any) -> Any:
         return base.generate(self, prompts, **options) if prompts and all(prompts) else []
@@ -314,6 +325,8 @@ BREAKS: list[tuple[str, Change, str]] = [
     (BACKBONE, content_with_nothing, "refuses_what_is_empty"),
     (BACKBONE, made(lambda self: setattr(self, "vocab_id", "mine")), "is_as_declared"),
     (BACKBONE, first_prompt_only, "greedy_batch_equals_singles"),
+    (BACKBONE, lambda base: {"stream": lambda self, prompt, **how: iter(("well", "…"))}, "streams_what_it_generates"),
+    (BACKBONE, with_a_dull_memory, "a_memory_changes_nothing"),
     (BACKBONE, after("parse_units", lambda units: units[::-1] + units), "spelling_units_can_be_undone"),
     (BACKBONE, before("parse_units", lambda text: text.strip(" anords")), "refuses_what_spells_no_units"),
     (BACKBONE, after("count_tokens", lambda count: count + 1), "positions_add_up"),
@@ -384,6 +397,10 @@ class ConvSpeech(SpeechEncoder):
         steps = self.conv((audio.wave * valid)[:, None]).transpose(1, 2)
         return Frames(steps, audio.lengths // 320, Fraction(50))
 
+    def num_steps(self, num_samples: int) -> int:
+        """Whole periods."""
+        return num_samples // 320
+
 
 class PairProjector(Projector):
     """Two neighbouring positions become one."""
@@ -421,6 +438,7 @@ def test_an_honest_component_passes(monkeypatch: pytest.MonkeyPatch, component_i
 SPEECH_BREAKS: list[tuple[Change, str]] = [
     (before("encode", everything_valid), "batch_equals_singles"),
     (after("encode", lambda frames: replace(frames, rate=Fraction(25))), "features_are_as_declared"),
+    (after("num_steps", lambda steps: steps + 1), "steps_are_known_before"),
     (after("encode", lambda frames: None), "gives_nothing_where_it_declares_nothing"),
     (after("encode", lambda frames: replace(frames, features=0 * frames.features)), "gradient_reaches_its_weights"),
 ]
@@ -444,11 +462,11 @@ def test_a_detokenizer_that_pretends_to_a_style_is_seen(monkeypatch: pytest.Monk
 
 
 def test_every_promise_is_broken_above() -> None:
-    # where there is a GPU; the test before this one; test_stream_kit.py
+    # where there is a GPU; the test before this one; test_stream_kit.py; testing/test_twelve_ways.py
     elsewhere = {"runs_on_an_accelerator", "speaks_without_style", "fits_units_after_training"}
-    broken = {
-        (component_id.split("/")[0], promise) for component_id, _, promise in [*BREAKS, *STREAM_BREAKS, *STYLE_BREAKS]
-    }
+    elsewhere |= {hold.__name__ for hold in craft.CASES}
+    every = [*BREAKS, *STREAM_BREAKS, *STYLE_BREAKS, *INPUT_STYLE_BREAKS]
+    broken = {(component_id.split("/")[0], promise) for component_id, _, promise in every}
     broken |= {("speech_encoder", promise) for _, promise in SPEECH_BREAKS}
     common = {case.name for case in omnikit.testing.cases("format")} & {
         case.name for case in omnikit.testing.cases("style")

@@ -55,7 +55,16 @@ def waiting_for_all_units(base: type) -> dict[str, Any]:
     return {"stream": stream}
 
 
+def deaf_after_half_a_minute(base: type) -> dict[str, Any]:
+    def encode(self: Any, audio: Audio) -> Any:
+        longest = 30 * audio.sample_rate
+        return base.encode(self, replace(audio, wave=audio.wave[:, :longest], lengths=audio.lengths.clamp(max=longest)))
+
+    return {"encode": encode}
+
+
 BREAKS: list[tuple[str, Change, str]] = [
+    (TOKENIZER, deaf_after_half_a_minute, "hears_a_minute"),
     (DETOKENIZER, half_as_loud_in_pieces, "streams_what_it_decodes"),
     (DETOKENIZER, every_piece_by_itself, "units_may_arrive_in_any_pieces"),
     (DETOKENIZER, waiting_for_all_units, "speaks_before_the_last_unit"),

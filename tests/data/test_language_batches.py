@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from omnikit.data.language_batches import (
     language_samples,
     read_batch,
 )
+from omnikit.data.packing import Mixture, Shuffled
+from omnikit.data.shares import Share
 from omnikit.errors import DataError, UnknownName
 
 
@@ -61,7 +64,7 @@ ALL = ("caption", "asr", "tts", "dialogue")
 
 def test_records_become_samples_of_every_task() -> None:
     found = language_samples(RECORDS, ALL, STORE)
-    star = UserInput(image="images/a.png")
+    star = UserInput(("images/a.png",))
     assert found["caption"] == [LanguageSample("caption", star, "a red star")]
     assert found["asr"][0] == LanguageSample("asr", UserInput(units=((0, 1),)), "hello there")
     assert found["tts"][0] == LanguageSample("tts", UserInput(text="good day"), "good day", units=((1, 2),))
@@ -70,7 +73,7 @@ def test_records_become_samples_of_every_task() -> None:
     assert [sample.user.units for sample in found["asr"][1:3]] == [((1, 2),), ((6, 7),)]
     assert [sample.units for sample in found["tts"]] == [((1, 2),), ((3, 4),), ((5, 6),)]
     first, second = found["dialogue"]
-    asked = UserInput("images/a.png", units=((2, 3),))
+    asked = UserInput(("images/a.png",), units=((2, 3),))
     assert first == LanguageSample("dialogue", asked, "a star", heard="what is it", style=SAD, units=((3, 4),))
     assert second.history == ((asked, "a star"),) and second.heard == "what color"
     assert second.images == ["images/a.png"]
@@ -85,7 +88,7 @@ def test_alignment_never_pairs_a_picture_with_speech() -> None:
 
 def test_typed_questions_are_not_heard() -> None:
     first, second = language_samples(RECORDS, ["dialogue"], STORE, typed_share=1.0)["dialogue"]
-    assert first.user == UserInput("images/a.png", text="what is it") and first.heard is None
+    assert first.user == UserInput(("images/a.png",), text="what is it") and first.heard is None
     assert first.units == ((3, 4),) and second.history[0][0] == first.user
     many = [{**RECORDS[3], "id": f"dialogue.{number}"} for number in range(400)]
     typed = [item.heard is None for item in language_samples(many, ["dialogue"], STORE, typed_share=0.25)["dialogue"]]
@@ -105,9 +108,9 @@ def test_an_unknown_task_names_the_known() -> None:
         language_samples(RECORDS, ["dialog"], STORE)
 
 
-def texts(number: int) -> list[LanguageSample]:
+def texts(task: str, number: int) -> list[LanguageSample]:
     return [
-        LanguageSample("tts", UserInput(text="x"), f"{row}", units=((0,) * (1 + row % 17),)) for row in range(number)
+        LanguageSample(task, UserInput(text="x"), f"{row}", units=((0,) * (1 + row % 17),)) for row in range(number)
     ]
 
 
@@ -115,61 +118,93 @@ def length(sample: LanguageSample) -> int:
     return len(sample.units[0])
 
 
-def batches(samples: dict, weights: dict, **changes) -> LanguageBatches:
-    settings = {"batch_tokens": 120, "image_size": 16, "num_batches": 9, "seed": 3, **changes}
-    return LanguageBatches(".", samples, weights, length, **settings)
+def batches(weights: dict[str, float], batch_tokens: int = 120, seed: int = 3, **changes) -> LanguageBatches:
+    streams = {}
+    for number, name in enumerate(weights):
+        rows = texts(name, 60)
+        streams[name] = Shuffled(rows, [length(row) for row in rows], seed=(seed, number), limit=batch_tokens)
+    settings = {"image_size": 16, "num_batches": 9, **changes}
+    return LanguageBatches(Path(), Mixture(streams, weights, batch_tokens), **settings)
 
 
 def test_a_batch_is_a_function_of_seed_and_step() -> None:
-    samples = {"tts": texts(60), "asr": texts(40)}
-    whole = batches(samples, {"tts": 2.0, "asr": 1.0})
-    resumed = batches(samples, {"tts": 2.0, "asr": 1.0}, start=4)
+    weights = {"tts": 2.0, "asr": 1.0}
+    whole, resumed = batches(weights), batches(weights, start=4)
     assert len(whole) == 9
     assert [whole[index].samples for index in (6, 4, 5)] == [resumed[index].samples for index in (2, 0, 1)]
-    assert whole[0].samples != batches(samples, {"tts": 2.0, "asr": 1.0}, seed=4)[0].samples
+    assert whole[0].samples != batches(weights, seed=4)[0].samples
 
 
-def test_every_task_gets_its_share_of_the_positions() -> None:
-    samples = {
-        "tts": texts(170),
-        "asr": [LanguageSample("asr", row.user, row.text, units=row.units) for row in texts(170)],
-    }
-    mixture = batches({**samples, "caption": texts(3)}, {"tts": 3.0, "asr": 1.0, "caption": 0.0}, batch_tokens=600)
-    padded: collections.Counter[str] = collections.Counter()
-    for batch in (mixture[index] for index in range(9)):
-        for task in ("tts", "asr"):
-            lengths = [length(sample) for sample in batch.samples if sample.task == task]
-            assert len(lengths) * max(lengths) <= 600 * {"tts": 0.75, "asr": 0.25}[task]
-            padded[task] += len(lengths) * max(lengths)
-    assert 2.5 < padded["tts"] / padded["asr"] < 3.5
+def test_every_source_gets_its_share_of_the_tokens() -> None:
+    mixture = batches({"tts": 3.0, "asr": 1.0}, batch_tokens=600)
+    tokens: collections.Counter[str] = collections.Counter()
+    for index in range(9):
+        batch = mixture[index]
+        assert 583 < sum(map(length, batch.samples)) <= 600
+        assert sorted(count for _, count in batch.drawn) == sorted(map(length, batch.samples))
+        for source, count in batch.drawn:
+            tokens[source] += count
+    assert abs(tokens["tts"] / tokens.total() - 0.75) < 17 / tokens.total()
 
 
-def test_one_pass_holds_every_sample_once() -> None:
-    mixture = batches({"tts": texts(50)}, {"tts": 1.0}, num_batches=40)
-    seen: list[str] = []
-    for index in range(40):
-        if len(seen) == 50:
-            break
-        seen += [sample.text for sample in mixture[index].samples]
-    assert sorted(seen, key=int) == [str(row) for row in range(50)]
+def test_processes_share_the_samples_of_a_batch() -> None:
+    whole, one, two = (batches({"tts": 3.0, "asr": 1.0}) for _ in range(3))
+    one.share, two.share = Share(0, 2), Share(1, 2)
+    for index in range(3):
+        rows = [row for part in (one[index], two[index]) for row in part.samples]
+        assert sorted(map(repr, rows)) == sorted(map(repr, whole[index].samples))
+        tokens = [sum(map(length, part.samples)) for part in (one[index], two[index])]
+        assert abs(tokens[0] - tokens[1]) <= 17
+        assert one[index].drawn == whole[index].drawn and one[index].counts
 
 
-@pytest.mark.parametrize("weights", [{"asr": 1.0}, {"tts": 1.0, "caption": 1.0}, {"tts": 0.0}, {}])
-def test_a_mixture_without_samples_is_refused(weights: dict) -> None:
-    with pytest.raises(DataError, match="tts 50, caption 0"):
-        batches({"tts": texts(50), "caption": []}, weights)
+def test_a_share_without_a_row_stands_in_and_does_not_count() -> None:
+    short = batches({"tts": 1.0}, batch_tokens=17)
+    short.share = Share(30, 31)
+    assert len(short[0].samples) == 1 and not short[0].counts
+
+
+def test_a_broken_picture_costs_its_samples_and_no_others(tmp_path: Path) -> None:
+    Image.new("RGB", (16, 16), (255, 0, 0)).save(tmp_path / "red.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    chosen = [
+        LanguageSample("caption", UserInput(("red.png",)), "a"),
+        LanguageSample("caption", UserInput(("red.png", "broken.png")), "b"),
+    ]
+    batch = read_batch(tmp_path, chosen, 16)
+    assert [sample.text for sample in batch.samples] == ["a"] and batch.paths == ("red.png",)
+    assert [(told.name, "no known format" in told.reason) for told in batch.skipped] == [("broken.png", True)]
+    with pytest.raises(DataError, match="No sample of a batch can be used"):
+        read_batch(tmp_path, chosen[1:], 16)
+
+
+def test_several_pictures_of_a_turn_stand_in_order() -> None:
+    shown = [{"path": "b.png"}, {"path": "a.png"}]
+    asked = {"role": "user", "images": shown, "text": "which is bigger"}
+    record = {"id": "x", "messages": [asked, {"role": "assistant", "text": "the star"}]}
+    (sample,) = language_samples([record], ["dialogue"], {})["dialogue"]
+    assert sample.images == ["b.png", "a.png"] and sample.user.text == "which is bigger"
+
+
+def test_units_of_several_codebooks_come_with_a_message() -> None:
+    record = {"id": "x", "messages": [{"role": "user", "text": "hi", "units": [[7, 8], [1, 2]]}]}
+    assert language_samples([record], ["asr"], {})["asr"][0].user.units == ((7, 8), (1, 2))
 
 
 def test_every_picture_is_read_once(tmp_path) -> None:
     Image.new("RGB", (16, 16), (255, 0, 0)).save(tmp_path / "red.png")
     Image.new("RGB", (32, 32), (0, 0, 255)).save(tmp_path / "blue.png")
-    red, blue = UserInput(image="red.png"), UserInput(image="blue.png")
+    red, blue = UserInput(("red.png",)), UserInput(("blue.png",))
     chosen = [
         LanguageSample("dialogue", UserInput(text="x"), "a", history=((red, "b"),)),
         LanguageSample("caption", blue, "c"),
         LanguageSample("caption", red, "d"),
     ]
     batch = read_batch(tmp_path, chosen, 16)
-    assert batch.paths == ("red.png", "blue.png") and batch.pixels.shape == (2, 3, 16, 16)
-    assert batch.pixels[0, :, 3, 3].tolist() == [1, 0, 0] and batch.pixels[1, :, 3, 3].tolist() == [0, 0, 1]
-    assert read_batch(tmp_path, [LanguageSample("asr", UserInput(), "x")], 16).pixels.shape == (0, 3, 16, 16)
+    assert batch.paths == ("red.png", "blue.png") and batch.images.pixels.shape == (2, 3, 16, 16)
+    assert batch.images.pixels[0, :, 3, 3].tolist() == [1, 0, 0] and batch.images.pixels[1, :, 3, 3].tolist() == [
+        0,
+        0,
+        1,
+    ]
+    assert read_batch(tmp_path, [LanguageSample("asr", UserInput(), "x")], 16).images.pixels.shape == (0, 3, 16, 16)

@@ -16,7 +16,7 @@ from omnikit.data.scenes import random_scene
 from omnikit.evaluation import answers as answers_module
 from omnikit.evaluation.answers import Answer, judged_answers, spoken_replies
 from omnikit.evaluation.language import judged
-from omnikit.evaluation.material import chosen, same_words
+from omnikit.evaluation.material import chosen, same_words, units_of
 from omnikit.metrics.rates import words
 from omnikit.system import System
 from omnikit.types import SpokenTurn, Style
@@ -98,7 +98,7 @@ def test_an_exchange_counts_only_when_all_four_are_right(
     random_system: System, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = chosen(corpus, "dialogue.test", 2, 0)
-    units = answers_module.units_of(random_system, [np.zeros(4000, np.float32)])[0]
+    units = units_of(random_system, [np.zeros(4000, np.float32)])[0]
     right = [
         SpokenTurn(
             text=record["messages"][1]["text"],
@@ -111,11 +111,25 @@ def test_an_exchange_counts_only_when_all_four_are_right(
     said = [turn.text for turn in right]
     monkeypatch.setattr(answers_module, "spoken_replies", lambda *_: right)
     monkeypatch.setattr(answers_module, "transcripts", lambda _, rows: said[: len(rows)])
-    assert judged_answers(random_system, corpus, records, 0) == [Answer(True, True, True, True, False)] * 2
+    monkeypatch.setattr(answers_module, "write", lambda *_: right)
+    perfect = Answer(True, True, True, True, False, aloud=True, written=True, typed=True, tone=None)
+    assert judged_answers(random_system, corpus, records, 0) == [perfect] * 2
     said[1] = "something else"
-    assert [answer.all_right for answer in judged_answers(random_system, corpus, records, 0)] == [True, False]
+    found = judged_answers(random_system, corpus, records, 0)
+    assert [answer.all_right for answer in found] == [True, False]
+    assert [(answer.aloud, answer.written, answer.typed) for answer in found] == [(True,) * 3, (False, True, True)]
+    monkeypatch.setattr(answers_module, "write", lambda *_: [right[0], SpokenTurn(text="nothing")])
+    assert [answer.typed for answer in judged_answers(random_system, corpus, records, 0)] == [True, False]
     monkeypatch.setattr(answers_module, "spoken_replies", lambda *_: [right[0], SpokenTurn(text=right[1].text)])
-    assert judged_answers(random_system, corpus, records, 0)[1] == Answer(False, True, False, False, False)
+    mute = Answer(False, True, False, False, False, aloud=False, written=True, typed=False, tone=None)
+    assert judged_answers(random_system, corpus, records, 0)[1] == mute
+
+
+def test_the_tone_is_judged_by_every_label_that_a_reply_gives() -> None:
+    record = {"messages": [{"style": {"emotion": "sad", "pitch": "low", "speed": "fast"}}, {"text": "yes"}]}
+    for labels, right in (({"emotion": "sad", "pitch": "low"}, True), ({"emotion": "sad", "pitch": "high"}, False)):
+        assert answers_module.names_tone(SpokenTurn(text="yes", user_style=Style((labels,))), record) is right
+    assert answers_module.names_tone(SpokenTurn(text="yes"), record) is None
 
 
 def test_the_random_system_answers_nothing_right(random_system: System, corpus: Path) -> None:

@@ -97,4 +97,31 @@ def test_a_plugin_that_cannot_be_imported_is_named_and_the_rest_works(installed:
         "try:\n    omnikit.create('style/fake')\nexcept (omnikit.OmnikitError, RuntimeError) as error:\n"
         "    print(type(error).__name__, error)",
     )
-    assert "imported" in done.stdout, done.stderr
+    assert done.stdout.startswith("OmnikitError") and "RuntimeError: imported" in done.stdout, done.stderr
+
+
+def test_a_plugin_that_cannot_be_imported_is_listed_with_its_reason(installed: Path) -> None:
+    done = said(installed, "from omnikit.cli import main\nsys.exit(main(['ls', 'style']))")
+    assert done.returncode == 0, done.stderr
+    rows = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert rows["style/fake"].endswith("fake-plugin 1.0   broken: RuntimeError: imported")
+    assert rows["style/none"].endswith("omnikit.styles.none:NoStyle")
+
+
+def test_plugins_can_be_left_out(installed: Path) -> None:
+    code = (
+        "import os\nos.environ['OMNIKIT_PLUGINS'] = 'none'\nimport omnikit\n"
+        "from omnikit.cli.components_source import plugin_folders\n"
+        "print('style/fake' in omnikit.available(), plugin_folders())"
+    )
+    done = said(installed, code)
+    assert done.stdout.strip() == "False {}", done.stderr
+
+
+def test_the_guides_file_is_judged_as_the_guide_says(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    (tmp_path / "mine.py").write_text(guide.split("```python\n")[1].split("```")[0], encoding="utf-8")
+    words = ["-m", "omnikit", "conformance", "projector/halves", "--plugin", "./mine.py"]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=tmp_path)
+    broken = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("✗")]
+    assert (done.returncode, broken) == (3, ["refuses_another_width"]), done.stderr

@@ -204,7 +204,7 @@ def test_the_published_sizes_are_read_from_shapes() -> None:
     tensors = {
         name.replace("GAMMA", "gamma").replace("BETA", "beta"): value for name, value in full.state_dict().items()
     }
-    read = u2s.parameters(tensors, {})
+    read = u2s.parameters(tensors, {}, {})
     with torch.device("meta"):
         again = omnikit.create("detokenizer/uvits", **read)
     shapes = {name: value.shape for name, value in again.state_dict().items()}

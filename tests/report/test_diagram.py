@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from omnikit.contracts import AudioPort, FramesPort, Free, ImagePort, StylePort, UnitsPort
+from omnikit.registry import SEATS
 from omnikit.report.diagram import draw_system, port_label
 from omnikit.system import read_wires
 from omnikit.wiring import Node, negotiate
@@ -17,6 +18,8 @@ PARTS = {
     "vision_encoder": "timm",
     "projector": "mlp",
     "speech_encoder": "none",
+    "speech_projector": "none",
+    "input_style": "none",
     "tokenizer": "spiral_fsq",
     "backbone": "hf_causal",
     "style": "label_centroid",
@@ -27,7 +30,7 @@ PARTS = {
 
 @pytest.fixture(scope="module")
 def drawing() -> ElementTree.Element:
-    nodes = {slot: Node(f"{slot}/{name}") for slot, name in PARTS.items()}
+    nodes = {slot: Node(f"{SEATS.get(slot, slot)}/{name}") for slot, name in PARTS.items()}
     nodes["tokenizer"] = Node("tokenizer/spiral_fsq", {"vocab_id": "some"})
     return ElementTree.fromstring(draw_system(negotiate(nodes, read_wires())))
 
@@ -59,7 +62,9 @@ def test_rates_and_sizes_stand_on_the_arrows(drawing: ElementTree.Element) -> No
 
 def test_empty_slots_are_dashed(drawing: ElementTree.Element) -> None:
     idle = [group for group in drawing.iter("g") if "idle" in group.get("class", "")]
-    assert [group[1].text for group in idle] == ["speech encoder"]
+    assert [group[1].text for group in idle] == ["speech encoder", "speech projector", "input style"]
+    dashed = [path for path in drawing.iter("path") if path.get("class") == "wire idle"]
+    assert len(dashed) == 5  # two of sound that nobody hears, three of nothing
 
 
 @pytest.mark.parametrize(

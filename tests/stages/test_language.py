@@ -17,6 +17,7 @@ from omnikit.projectors.mlp import MLPProjector
 from omnikit.slots.backbone import Segment
 from omnikit.stages.language import LanguageStage, prompt_of, sequence_of, texts_of
 from omnikit.stages.optim import Optim
+from omnikit.types import Images, Losses
 from omnikit.vision_encoders.timm import TimmEncoder
 
 OPTIM = Optim(lr=3e-3, steps=200, warmup_steps=10, betas=(0.9, 0.95), weight_decay=0.0)
@@ -32,7 +33,7 @@ def dialogue(rng: random.Random, number: int) -> LanguageSample:
         return (tuple(rng.randrange(256) for _ in range(rng.randint(10, 16))),)
 
     style = {name: rng.choice(values) for name, values in FACTORS.items()}
-    user = UserInput(f"{number}.png", units=units())
+    user = UserInput((f"{number}.png",), units=units())
     return LanguageSample("dialogue", user, words(), heard=words(), style=style, units=units())
 
 
@@ -52,15 +53,15 @@ def make(rates: dict[str, float], seed: int = 0, width: int = 96) -> LanguageSta
 def batch_of(samples: list[LanguageSample]) -> LanguageBatch:
     paths = tuple(dict.fromkeys(path for sample in samples for path in sample.images))
     pixels = torch.rand(len(paths), 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    return LanguageBatch(tuple(samples), paths, pixels)
+    return LanguageBatch(tuple(samples), paths, Images(pixels))
 
 
 EIGHT = [dialogue(random.Random(number), number) for number in range(8)]
 MIXED = [
-    LanguageSample("caption", UserInput("a.png"), "a red star"),
+    LanguageSample("caption", UserInput(("a.png",)), "a red star"),
     LanguageSample("asr", UserInput(units=((1, 2, 3),)), "the red star in the corner"),
     LanguageSample("tts", UserInput(text="big"), "big", units=((4, 5),)),
-    LanguageSample("caption", UserInput("b.png"), "a blue heart is in the top left"),
+    LanguageSample("caption", UserInput(("b.png",)), "a blue heart is in the top left"),
 ]
 
 
@@ -148,7 +149,7 @@ def test_a_batch_without_pictures_runs_no_vision_encoder() -> None:
 
 def test_earlier_turns_are_read_and_not_trained() -> None:
     stage = make({"backbone": 1e-3}).eval()
-    later = LanguageSample("dialogue", UserInput(text="two"), "one", history=((UserInput("a.png"), "a star"),))
+    later = LanguageSample("dialogue", UserInput(text="two"), "one", history=((UserInput(("a.png",)), "a star"),))
     alone = LanguageSample("dialogue", UserInput(text="two"), "one")
     seen = features(stage, batch_of([later]))
     with_past, without = (
@@ -177,8 +178,18 @@ def test_what_is_no_number_stops_the_run() -> None:
     stage = make({"backbone": 1e-3})
     with torch.no_grad():
         stage.backbone.model.get_input_embeddings().weight.fill_(float("nan"))
-    with pytest.raises(OmnikitError, match="no longer finite"):
+    with pytest.raises(OmnikitError, match="batch 0 is no longer finite") as caught:
         stage.training_step(batch_of(MIXED), 0)
+    assert "weights: backbone.model.embed_tokens.weight" in str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 8
+
+
+def test_a_broken_batch_is_told_from_broken_weights() -> None:
+    stage = make({"backbone": 1e-3})
+    losses = Losses(torch.tensor(float("inf")), {"asr": torch.tensor(float("inf")), "tts": torch.tensor(1.0)})
+    with pytest.raises(OmnikitError, match=r"\(asr\)") as caught:
+        stage.checked(losses)
+    assert "it is this batch" in str(caught.value)
 
 
 def test_rates_name_parts_that_exist() -> None:

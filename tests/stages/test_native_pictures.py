@@ -38,13 +38,13 @@ def samples(root: Path) -> list[LanguageSample]:
     draw = np.random.default_rng(0)
     for name, (width, height) in SHAPES.items():
         Image.fromarray(draw.integers(0, 255, (height, width, 3), dtype=np.uint8)).save(root / name)
-    return [LanguageSample("caption", UserInput(name), "a star") for name in SHAPES]
+    return [LanguageSample("caption", UserInput((name,)), "a star") for name in SHAPES]
 
 
 def test_every_picture_takes_the_positions_that_were_counted(tmp_path: Path) -> None:
     chosen, stage = samples(tmp_path), make(tmp_path)
     batch = read_batch(tmp_path, chosen, stage.image_size)
-    assert batch.sizes == ((16, 40), (24, 24), (8, 16))
+    assert batch.images.sizes == ((16, 40), (24, 24), (8, 16))
     assert {path: len(rows) for path, rows in stage.see(batch).items()} == {
         "wide.png": 10,
         "square.png": 9,
@@ -66,5 +66,5 @@ def test_they_teach_as_they_do_alone(tmp_path: Path) -> None:
 def test_a_batch_without_pictures_runs_no_encoder(tmp_path: Path) -> None:
     stage = make(tmp_path)
     batch = read_batch(tmp_path, [LanguageSample("asr", UserInput(units=((1, 2),)), "a star")], stage.image_size)
-    assert batch.sizes == () and stage.see(batch) == {}
+    assert batch.images.sizes == () and stage.see(batch) == {}
     assert stage.losses(batch).total.isfinite()

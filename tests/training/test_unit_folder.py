@@ -13,12 +13,12 @@ import torch
 import omnikit
 from omnikit.artefacts import save_component
 from omnikit.cli import main
-from omnikit.data.media import load_audio
+from omnikit.data.media import AUDIO_ENDINGS, load_audio, recordings_in
 from omnikit.data.units import UnitStore
 from omnikit.errors import DataError, OmnikitError
 from omnikit.slots.tokenizer import SpeechTokenizer
 from omnikit.training import unit_folder
-from omnikit.training.unit_folder import AUDIO_ENDINGS, extract_folder, recordings_in
+from omnikit.training.unit_folder import extract_folder
 
 SMALL = {
     "num_mels": 16,

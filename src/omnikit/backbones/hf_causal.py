@@ -1,31 +1,51 @@
 """`backbone/hf_causal`: any transformers causal language model with units as tokens of their own.
 
-Letters: B batch, L positions, W width, V vocabulary, N trained positions, K codebooks, T units.
+Letters: B batch, L positions, P those of all rows, W width, V vocabulary, N trained positions, K codebooks, T units.
 Vocabulary, in this order: the text tokenizer's ids, controls that it lacks, codebook 0, codebook 1 …
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from omnikit.backbones.attention import use_attention
 from omnikit.backbones.constrained import Automaton, Pieces, Vocabulary
-from omnikit.backbones.models import published_model, published_text, random_model
+from omnikit.backbones.lora import (
+    LORA,
+    ROWS,
+    Lora,
+    adapters_of,
+    add_adapters,
+    file_name,
+    freeze_below_adapters,
+    logits_of,
+    read_new_rows_only,
+)
+from omnikit.backbones.models import (
+    SDPA,
+    known_architecture,
+    published_model,
+    published_text,
+    random_model,
+    set_attention,
+)
+from omnikit.backbones.packing import Packing, read_packed
 from omnikit.backbones.text_tokenizer import ByteBPE, PublishedTokenizer, TextTokenizer, train_text_tokenizer
-from omnikit.backbones.unit_vocabulary import UnitVocabulary
+from omnikit.backbones.unit_vocabulary import UnitVocabulary, spellings
+from omnikit.backbones.writing import Writer, spelled
 from omnikit.contracts import DERIVED, Contract, FramesPort, UnitsPort
 from omnikit.errors import OmnikitError, unknown_name
-from omnikit.slots.backbone import Backbone, Generated, Segment
+from omnikit.slots.backbone import CONTROLS, Backbone, Generated, Memory, Segment
 from omnikit.slots.grammar import Rule
+from omnikit.slots.groups import read_group
 from omnikit.types import Layout, Losses
 
 NONE = "none"
@@ -55,7 +75,13 @@ class HFCausal(Backbone):
         layers, heads, kv_heads, intermediate: sizes of the random model; a published one has its own.
         max_positions: longest sequence that is read or written.
         text_merges: byte-level BPE of the random model, as `fit_text` learns it; empty is plain bytes.
-        codebooks, unit_rate, layout, vocab_id: the tokenizer's units, derived in a system.
+        attention: `sdpa`, or another kind that transformers offers for the model (`eager`, `flash_attention_2`,
+            `flash_attention_3`, `flex_attention`).
+        embeddings: which rows of a published model's embeddings learn: `all`, `new` (units and controls that it did
+            not know), or `none`.
+        lora: group of low-rank adapters (`backbones/lora`); with a rank above 0 they learn instead of the layers.
+        codebooks, unit_rate, layout, vocab_id: the tokenizer's units, derived in a system. A published vocabulary that
+            has these units already keeps its own ids of them.
 
     Contract: embeds of width `hidden` and units → the same kind of units. Weights are float32.
     Only models whose logits are a plain linear map of the last hidden state (Qwen2, Llama, Mistral, Phi-3 …) are taken.
@@ -64,6 +90,10 @@ class HFCausal(Backbone):
     >>> HFCausal(layers=1, codebooks=(16,), unit_rate=25, layout="frame", vocab_id="demo").unit_text([[3, 1]])
     '<|speech_3|><|speech_1|>'
     """
+
+    model: Any
+    lm_head: Any
+    max_positions: int
 
     def __init__(
         self,
@@ -75,6 +105,9 @@ class HFCausal(Backbone):
         intermediate: int = 704,
         max_positions: int = 1024,
         text_merges: Sequence[str] = (),
+        attention: str = SDPA,
+        embeddings: Literal["all", "new", "none"] = "all",
+        lora: Mapping[str, Any] = LORA,
         codebooks: Sequence[int] = DERIVED,
         unit_rate: Any = DERIVED,
         layout: Layout = DERIVED,
@@ -95,7 +128,14 @@ class HFCausal(Backbone):
             "intermediate_size": intermediate,
             "max_position_embeddings": max_positions,
         }
-        self._pretrained = pretrained
+        self._pretrained, self._attention, self._embeddings = pretrained, attention, embeddings
+        self._lora = read_group(Lora, "lora", lora)
+        if embeddings not in ROWS:
+            raise unknown_name("rows of embeddings that learn", embeddings, ROWS)
+        if embeddings == "new" and pretrained == NONE:
+            raise OmnikitError(
+                "backbone/hf_causal: every row of a random model is new; embeddings=new is for a published."
+            )
         if pretrained != NONE and text_merges:
             raise OmnikitError("backbone/hf_causal: a published model has its own text vocabulary; drop text_merges.")
         self._make(text_merges)
@@ -121,6 +161,46 @@ class HFCausal(Backbone):
         if isinstance(self.text, PublishedTokenizer):
             self.model.config.save_pretrained(folder / "published")
             self.text.save(folder / "published")
+
+    @classmethod
+    def skeleton(cls, parameters: Mapping[str, Any]) -> nn.Module:
+        """Every tensor of the component by name and shape, without memory and without anything fetched.
+
+        Raises `OmnikitError` for a published model whose sizes omnikit does not know.
+        """
+        with torch.device("meta"):
+            if parameters["pretrained"] == NONE:
+                return cls(**parameters)
+            new = len(CONTROLS) + sum(parameters["codebooks"])
+            lora = read_group(Lora, "lora", parameters["lora"])
+            component = cls.__new__(cls)
+            nn.Module.__init__(component)
+            component.model, component.lm_head = known_architecture(parameters["pretrained"], new, lora)
+            component._embeddings = parameters["embeddings"]
+            return component.requires_grad_(True)
+
+    def requires_grad_(self, requires_grad: bool = True) -> HFCausal:
+        """Let the component learn, as far as its adapters and `embeddings` say; or freeze it whole."""
+        super().requires_grad_(requires_grad)
+        if requires_grad:
+            freeze_below_adapters(self.model)
+            for table in (self.model.get_input_embeddings(), self.lm_head):
+                if table is not None:
+                    table.requires_grad_(self._embeddings != "none")
+        return self
+
+    def undecayed(self) -> list[nn.Parameter]:
+        """Tensors that learn in part only: weight decay would shrink the rest of them."""
+        tables = [self.model.get_input_embeddings(), self.lm_head]
+        return [table.weight for table in tables if table is not None] if self._first_learning else []
+
+    def file_name(self, name: str) -> str:
+        """The name on disk of a tensor: adapted weights keep their own."""
+        return file_name(name)
+
+    def starts_fresh(self) -> set[str]:
+        """Names on disk of tensors that weights from before may lack, all of them: adapters, which do nothing yet."""
+        return {file_name(f"model.{name}") for name, _ in adapters_of(self.model)}
 
     def fit_text(self, texts: Iterable[str], vocab_size: int) -> None:
         """Learn the BPE of a random model from `texts`; its weights start anew. A published model keeps its own."""
@@ -149,7 +229,7 @@ class HFCausal(Backbone):
         source = (source - source.mean(0)) / source.std(0).clamp(min=1e-6)
         projected = source @ torch.randn(source.shape[1], self.width, generator=generator)
         projected *= table[: self.text.size].std().cpu() / projected.std()
-        table[self.units.first : self.units.first + self.units.size] = projected.to(table)
+        table[[index for book in self.units.places for index in book]] = projected.to(table)
 
     def count_tokens(self, sequence: Sequence[Segment]) -> int:
         """Positions that the sequence takes."""
@@ -162,8 +242,9 @@ class HFCausal(Backbone):
         misread: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> Losses:
-        """Mean cross-entropy of the trained tokens, each predicted from what stands before it.
+        """Mean cross-entropy of the trained tokens, each predicted from what stands before it in its sequence.
 
+        All sequences are read as one row without padding (`packing`).
         Raises `OmnikitError` when nothing is trained, a first token is trained, or a sequence is too long.
         Ref: the tokens that are read wrongly on purpose (`misread`): word dropout of Bowman et al., CoNLL 2016 (arXiv
         1511.06349), with other tokens instead of one for "unknown".
@@ -173,11 +254,13 @@ class HFCausal(Backbone):
         if not batch.trained or any(position == 0 for _, position in batch.trained):
             raise OmnikitError("a batch must be trained on at least one token, and on none that nothing stands before.")
         read = batch if misread == 0 else replace(batch, ids=self._misread(batch, misread, generator))
-        embeds = self._embed(read, batch.length)  # [B, L, W]
-        hidden = self.model(inputs_embeds=embeds, use_cache=False).last_hidden_state  # [B, L, W]
-        row, position = torch.tensor(batch.trained, device=hidden.device).unbind(1)  # [N]
+        packing = Packing.of([len(ids) for ids in batch.ids], self.device)
+        packed = replace(read, ids=[[index for ids in read.ids for index in ids]])
+        hidden = read_packed(self.model, self._embed(packed, packed.length)[0], packing)  # [P, W]
+        row = torch.tensor([r for r, _ in batch.trained], device=hidden.device)  # [N]
+        before = torch.tensor([packing.starts[r] + p - 1 for r, p in batch.trained], device=hidden.device)  # [N]
         target = torch.tensor([batch.ids[r][p] for r, p in batch.trained], device=hidden.device)  # [N]
-        each = F.cross_entropy(self._logits(hidden[row, position - 1]).float(), target, reduction="none")  # [N]
+        each = F.cross_entropy(self._logits(hidden[before]).float(), target, reduction="none")  # [N]
         counts = torch.bincount(row, minlength=len(batch.ids))  # [B]
         sums = torch.zeros(len(batch.ids), device=hidden.device).index_add_(0, row, each.detach())  # [B]
         return Losses(total=each.mean(), parts={"sequences": sums / counts.clamp(min=1), "tokens": counts})
@@ -197,55 +280,66 @@ class HFCausal(Backbone):
         With a `grammar` only tokens are written from which a reply of it can still end within `max_new_tokens`.
         Raises `OmnikitError` when a prompt and `max_new_tokens` exceed `max_positions`, or no reply is short enough.
         """
+        written = list(self._tokens(prompts, generator, max_new_tokens, temperature, grammar))
+        end = self.text.controls["end"][0]
+        return [self._finish(row, end) for row in torch.stack(written, dim=1).tolist()]
+
+    def stream(
+        self,
+        prompt: Sequence[Segment],
+        *,
+        generator: torch.Generator,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        grammar: Rule | None = None,
+        memory: Memory | None = None,
+    ) -> Iterator[str]:
+        """The text that `generate` gives for one prompt, while it is written; whole characters only.
+
+        With a `memory` the beginning of the prompt that it holds is not read again; then it holds the prompt and what
+        was written. Raises as `generate` does.
+        """
+        tokens = (
+            int(chosen) for chosen in self._tokens([prompt], generator, max_new_tokens, temperature, grammar, memory)
+        )
+        end = self.text.controls["end"][0]
+        return spelled((index for index in tokens if index != end), self.text.decode, self.units)
+
+    @torch.no_grad()
+    def _tokens(
+        self,
+        prompts: Sequence[Sequence[Segment]],
+        generator: torch.Generator,
+        max_new_tokens: int,
+        temperature: float,
+        grammar: Rule | None,
+        memory: Memory | None = None,
+    ) -> Iterator[Tensor]:
+        """The next token [B] of every prompt, until all have ended; `memory` is of a single prompt."""
         if temperature < 0 or max_new_tokens < 1:
             raise OmnikitError(
                 f"generate takes temperature >= 0 and max_new_tokens >= 1, got {temperature} and {max_new_tokens}."
             )
-        from transformers import DynamicCache
-
         batch = self._rows(prompts)
         self._check_length(batch.length, max_new_tokens)
         embeds = self._embed(batch, batch.length, left=True)  # [B, L, W]
         pads = torch.tensor([batch.length - len(row) for row in batch.ids], device=embeds.device)  # [B]
-        mask = (torch.arange(batch.length, device=embeds.device) >= pads.unsqueeze(1)).long()  # [B, L]
-        padded = bool(pads.any())
-        places = (mask.cumsum(1) - 1).clamp(min=0)  # [B, L]
-        cache = DynamicCache(config=self.model.config)
-        end = self.text.controls["end"][0]
-        is_open = torch.ones(len(pads), dtype=torch.bool, device=embeds.device)
-        written: list[Tensor] = []
-        automaton = None if grammar is None else self._automaton(grammar, max_new_tokens)
-        states = [0] * len(pads)
-        for left in range(max_new_tokens, 0, -1):
-            hidden = self.model(
-                inputs_embeds=embeds,
-                attention_mask=mask if padded else None,
-                position_ids=places,
-                past_key_values=cache,
-                use_cache=True,
-            ).last_hidden_state
-            logits = self._logits(hidden[:, -1]).float()  # [B, V]
-            if automaton is not None:
-                logits = logits.masked_fill(~automaton.allowed(states, left).to(logits.device), -torch.inf)
-            chosen = _choose(logits, temperature, generator)  # [B]
-            chosen = torch.where(is_open, chosen, end)
-            written.append(chosen)
-            is_open &= chosen != end
-            if not is_open.any():
-                break
-            if automaton is not None:
-                states = [automaton.after(*pair) for pair in zip(states, chosen.tolist(), strict=True)]
-            embeds = self.model.get_input_embeddings()(chosen).unsqueeze(1)  # [B, 1, W]
-            mask = F.pad(mask, (0, 1), value=1)
-            places = places[:, -1:] + 1
-        return [self._finish(row, end) for row in torch.stack(written, dim=1).tolist()]
+        yield from Writer(self.model, self._logits, self.text.controls["end"][0]).write(
+            embeds,
+            pads,
+            generator=generator,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            automaton=None if grammar is None else self._automaton(grammar, max_new_tokens),
+            memory=memory,
+        )
 
     def _make(self, merges: Sequence[str]) -> None:
         """Build text tokenizer, unit vocabulary and model."""
         published = self._pretrained != NONE
         self.text: TextTokenizer = published_text(self._pretrained) if published else ByteBPE(merges)
-        self.units = UnitVocabulary(self.codebooks, self.text.size)
-        self.num_tokens = self.text.size + self.units.size
+        self.units = UnitVocabulary(self.codebooks, self.text.size, self.text.unit_ids(spellings(self.codebooks)))
+        self.num_tokens = max(self.text.size, self.units.last + 1)
         self._vocabulary: Vocabulary | None = None
         self._automata: dict[Rule, Automaton] = {}
         if published:
@@ -253,8 +347,15 @@ class HFCausal(Backbone):
         else:
             whole = random_model(self._sizes, self.num_tokens)
         self.model = whole.base_model
-        use_attention(self.model)
+        set_attention(self.model, self._attention)
         self.lm_head = None if whole.config.tie_word_embeddings else whole.get_output_embeddings()
+        self._first_learning = 0
+        if self._embeddings == "new" and isinstance(self.text, PublishedTokenizer):
+            self._first_learning = self.text.num_learnt
+            read_new_rows_only(self.model.get_input_embeddings(), self._first_learning)
+        if self._lora.rank:
+            add_adapters(self.model, self._lora)
+        self.requires_grad_(True)
 
     def _automaton(self, grammar: Rule, max_new_tokens: int) -> Automaton:
         """The grammar over this vocabulary, kept for the next call; its states are found as they are reached."""
@@ -278,7 +379,7 @@ class HFCausal(Backbone):
         ids = row[: row.index(end)] if finished else row
         text = "".join(
             "".join(map(self.units.spell, run)) if is_units else self.text.decode(list(run))
-            for is_units, run in groupby(ids, key=lambda index: index >= self.units.first)
+            for is_units, run in groupby(ids, key=lambda index: index in self.units)
         )
         return Generated(ids=tuple(ids), text=text, finished=finished)
 
@@ -321,17 +422,18 @@ class HFCausal(Backbone):
 
     def _misread(self, batch: _Rows, share: float, generator: torch.Generator | None) -> list[list[int]]:
         """The ids of `batch` with a share of the units and of the trained text replaced by others of their kind."""
-        kinds = [range(self.text.size), *self.units.ranges()]
+        kinds = [*self.units.ranges(), range(self.text.size)]
         controls = {index for control in self.text.controls.values() for index in control}
         ids = [list(row) for row in batch.ids]
-        spoken = {(r, p) for r, row in enumerate(ids) for p, index in enumerate(row) if index >= self.units.first}
+        spoken = {(r, p) for r, row in enumerate(ids) for p, index in enumerate(row) if index in self.units}
         places = sorted(spoken.union(batch.trained))
         drawn = torch.rand(len(places), 2, generator=generator).tolist()
         for (row, place), (chance, which) in zip(places, drawn, strict=True):
             told = ids[row][place]
             kind = next(kind for kind in kinds if told in kind)
             other = kind[int(which * len(kind))]
-            if chance < share and not controls & {told, other}:
+            alike = (told in self.units) == (other in self.units)
+            if chance < share and alike and not controls & {told, other}:
                 ids[row][place] = other
         return ids
 
@@ -349,7 +451,7 @@ class HFCausal(Backbone):
     def _logits(self, hidden: Tensor) -> Tensor:
         """[…, W] → […, V]; rows that only round the table up are left out."""
         head = self.lm_head.weight if self.lm_head is not None else self.model.get_input_embeddings().weight
-        return F.linear(hidden, head[: self.num_tokens])
+        return logits_of(hidden, head[: self.num_tokens], self._first_learning)
 
     def _check_length(self, length: int, new: int) -> None:
         if length + new > self.max_positions:
@@ -357,11 +459,3 @@ class HFCausal(Backbone):
                 f"{length} positions and {new} new ones exceed the {self.max_positions} of this backbone.\n"
                 f"Shorten the history or audio, ask for fewer new tokens, or train with a larger max_positions."
             )
-
-
-def _choose(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    """The next token [B] from logits [B, V]; the draw is made on the generator's device."""
-    if temperature == 0:
-        return logits.argmax(dim=-1)
-    chances = (logits / temperature).softmax(dim=-1).to(generator.device)
-    return torch.multinomial(chances, 1, generator=generator).squeeze(1).to(logits.device)

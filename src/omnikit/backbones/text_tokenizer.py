@@ -8,6 +8,7 @@ Ref: Sennrich et al. 2016 (BPE, arXiv 1508.07909), on bytes as in Radford et al.
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from omnikit.errors import OmnikitError
 from omnikit.slots.backbone import CONTROLS
 
 NUM_BYTES = 256
+_UNIT = re.compile(r"<\|speech_[\d_]+\|>")
+_INSIDE_UNIT = re.compile(r"(?<=<)(?=\|speech_)")
 
 
 class TextTokenizer(ABC):
@@ -32,6 +35,10 @@ class TextTokenizer(ABC):
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; controls spell nothing, bytes that are no UTF-8 become U+FFFD."""
+
+    def unit_ids(self, marks: Sequence[Sequence[str]]) -> list[list[int]] | None:
+        """The ids of units spelled as `marks`, codebook by codebook, where this vocabulary has them already."""
+        return None
 
     @abstractmethod
     def pieces(self) -> dict[int, bytes]:
@@ -107,10 +114,15 @@ def _bytes_of(vocabulary: Mapping[str, int]) -> dict[int, bytes]:
 
 
 class PublishedTokenizer(TextTokenizer):
-    """The tokenizer of a published model. Turns are written as its chat template does; other controls are new ids."""
+    """The tokenizer of a published model. Turns are written as its chat template does; other controls are new ids.
+
+    `num_learnt` ids were text before units or controls were added.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self._units = {mark: index for mark, index in tokenizer.get_vocab().items() if _UNIT.fullmatch(mark)}
+        self.num_learnt = min(self._units.values(), default=len(tokenizer))
         controls = _chat_controls(tokenizer)
         size = len(tokenizer)
         for name in CONTROLS:
@@ -121,7 +133,27 @@ class PublishedTokenizer(TextTokenizer):
         self.size = size
 
     def encode(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        spans = _INSIDE_UNIT.split(text) if self._units else [text]  # a unit that somebody types is text, no unit
+        return [
+            index
+            for span in spans
+            for index in self._tokenizer.encode(span, add_special_tokens=False, split_special_tokens=True)
+        ]
+
+    def unit_ids(self, marks: Sequence[Sequence[str]]) -> list[list[int]] | None:
+        """The ids that the tokenizer's own map gives to units, None where it knows no units.
+
+        Raises `OmnikitError` where it knows units, but other ones.
+        """
+        if not self._units:
+            return None
+        asked = {mark for book in marks for mark in book}
+        if asked != set(self._units):
+            raise OmnikitError(
+                f"This published vocabulary has {len(self._units)} units of its own, {len(asked)} are asked for.\n"
+                "Use the tokenizer that it was trained with, or a model without units."
+            )
+        return [[self._units[mark] for mark in book] for book in marks]
 
     def decode(self, ids: Sequence[int]) -> str:
         known = [index for index in ids if index < len(self._tokenizer)]

@@ -7,23 +7,47 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import chain
 
 from omnikit.errors import OmnikitError
 
 _MARK = re.compile(r"<\|speech_(?:\d+_)?(\d+)\|>")
 
 
+def spellings(codebooks: Sequence[int]) -> list[list[str]]:
+    """The text of every unit: `<|speech_n|>` for one codebook, `<|speech_k_n|>` for several."""
+    if len(codebooks) == 1:
+        return [[f"<|speech_{unit}|>" for unit in range(codebooks[0])]]
+    return [[f"<|speech_{book}_{unit}|>" for unit in range(size)] for book, size in enumerate(codebooks)]
+
+
 class UnitVocabulary:
     """Token ids of units: codebook 0 from `first` on, then codebook 1 …; codebooks of one step stand side by side.
 
-    Spelling: `<|speech_n|>` for one codebook, `<|speech_k_n|>` for several.
+    `places` instead of that order: the id of every unit of each codebook, where a published tokenizer already has them.
+    The units of a codebook may stand in any order, with nothing between them; else `OmnikitError`.
     """
 
-    def __init__(self, codebooks: Sequence[int], first: int) -> None:
+    def __init__(self, codebooks: Sequence[int], first: int, places: Sequence[Sequence[int]] | None = None) -> None:
         self.codebooks = tuple(codebooks)
-        self.first = first
         self.size = sum(self.codebooks)
-        self._offsets = [first + sum(self.codebooks[:book]) for book in range(len(self.codebooks))]
+        if places is None:
+            starts = [first + sum(self.codebooks[:book]) for book in range(len(self.codebooks))]
+            places = [range(start, start + size) for start, size in zip(starts, self.codebooks, strict=True)]
+        self.places = [list(book) for book in places]
+        self._ranges = tuple(range(min(book), max(book) + 1) for book in self.places)
+        if any(len(set(book)) != len(ids) for book, ids in zip(self.places, self._ranges, strict=True)):
+            raise OmnikitError(
+                "The units of this tokenizer do not stand together in its vocabulary: other tokens are between them.\n"
+                "Add all units of a codebook in one go."
+            )
+        self.first = min(ids.start for ids in self._ranges)
+        self.last = max(ids.stop for ids in self._ranges) - 1
+        marks = spellings(self.codebooks)
+        self._spelled = dict(zip(chain(*self.places), chain(*marks), strict=True))
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._spelled
 
     def ids(self, units: Sequence[Sequence[int]]) -> list[int]:
         """Token ids of units [K][T]. Raises `OmnikitError` for another K, ragged rows or unknown units."""
@@ -33,18 +57,16 @@ class UnitVocabulary:
             outside = [unit for unit in row if not 0 <= unit < size]
             if outside:
                 raise OmnikitError(f"unit {outside[0]} lies outside its codebook of {size}; is it another tokenizer's?")
-        shifted = [[unit + start for unit in row] for row, start in zip(units, self._offsets, strict=True)]
-        return [index for step in zip(*shifted, strict=True) for index in step]
+        placed = [[book[unit] for unit in row] for row, book in zip(units, self.places, strict=True)]
+        return [index for step in zip(*placed, strict=True) for index in step]
 
     def ranges(self) -> tuple[range, ...]:
         """The token ids of every codebook."""
-        return tuple(range(start, start + size) for start, size in zip(self._offsets, self.codebooks, strict=True))
+        return self._ranges
 
     def spell(self, index: int) -> str:
         """The text of one token id of this vocabulary."""
-        book = max(book for book, start in enumerate(self._offsets) if start <= index)
-        unit = index - self._offsets[book]
-        return f"<|speech_{unit}|>" if len(self.codebooks) == 1 else f"<|speech_{book}_{unit}|>"
+        return self._spelled[index]
 
     def parse(self, text: str) -> tuple[tuple[int, ...], ...]:
         """Units [K][T] that `text` spells. Raises `OmnikitError` for anything but whole steps of known units."""

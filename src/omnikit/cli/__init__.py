@@ -1,6 +1,6 @@
 """The command line: one file a verb; a verb is imported only when it is used.
 
-Exit codes: 0 done, 2 bad input (one message of at most eight lines), 3 failed runs, 130 interrupted.
+Exit codes: 0 done, 2 bad input (one message of at most eight lines), 3 failed runs or checks, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from omnikit.errors import OmnikitError, closest
+from omnikit.plugins import add_files, load_files
 
 VERBS = {
     "quickstart": "hear, see and speak in one go, then swap a part; ends with report.html",
@@ -19,12 +20,22 @@ VERBS = {
     "ls": "list components, of one slot or of all",
     "describe": "show a component: where it comes from, parameters, contract",
     "check": "negotiate a system and draw it, without loading weights",
+    "info": "count parameters by part, say what every stage learns and the memory that it takes",
     "train": "train one stage",
+    "ablate": "run an ablation study: from a question to finished runs",
+    "why": "say which file, override, contract or trained part set a value",
+    "diff": "show in what two runs differ",
+    "repeat": "do a run again and compare every number",
+    "report": "turn a sweep into tables, plots and a page to listen on",
     "eval": "judge a trained system on unseen texts and print the table",
     "probe": "what a tokenizer's units keep, cost and leak, as a table and a picture",
     "data": "make or check a corpus, or turn recordings into units",
     "style": "list, make, mix, export and import styles",
     "load": "turn weights that others published into trained parts",
+    "new": "write a plugin: a distribution with one working component",
+    "conformance": "hold a component to every promise of its slot",
+    "scan": "say what is unsafe in a folder of weights",
+    "ckpt": "list, take out, graft and compare the parts of trained systems",
 }
 
 
@@ -32,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     traceback = "--traceback" in words
-    words = [word for word in words if word != "--traceback"]
+    words, files = _without_plugins([word for word in words if word != "--traceback"])
     if not words or words[0] in ("-h", "--help"):
         print(_overview())
         return 0
@@ -52,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     verb.add_arguments(parser)
     try:
+        add_files(files)
+        load_files()
         return verb.run(parser.parse_args(words[1:]))
     except OmnikitError as error:
         if traceback:
@@ -63,8 +76,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _without_plugins(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words without `--plugin FILE` and `--plugin=FILE`, and those files."""
+    rest: list[str] = []
+    files: list[str] = []
+    remaining = iter(words)
+    for word in remaining:
+        if word == "--plugin":
+            files.append(next(remaining, ""))
+        elif word.startswith("--plugin="):
+            files.append(word.removeprefix("--plugin="))
+        else:
+            rest.append(word)
+    return rest, files
+
+
 def _overview() -> str:
     rows = "\n".join(f"  {name:<11} {about}" for name, about in VERBS.items())
     return (
-        f"usage: omnikit VERB …\n\n{rows}\n\n`omnikit VERB --help` tells more; --traceback shows where an error arose."
+        f"usage: omnikit VERB …\n\n{rows}\n\n`omnikit VERB --help` tells more; --traceback shows where an error arose; "
+        "--plugin FILE.py registers the parts of a file."
     )

@@ -6,7 +6,6 @@ dotted name of the folder; the files are found without importing anything of it.
 
 from __future__ import annotations
 
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,8 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from omnikit.contracts import bind_parameters, signature_of
-from omnikit.registry import SLOTS, available, resolve
-
-CONF_GROUP = "omnikit.conf"
+from omnikit.plugins import CONF_GROUP, points
+from omnikit.registry import available, resolve, slots
 
 
 def component_node(component_id: str) -> dict[str, Any]:
@@ -51,17 +49,17 @@ class ComponentsSource(ConfigSource):
         return True
 
     def is_group(self, config_path: str) -> bool:
-        return config_path.strip("/") in ("", *SLOTS)
+        return config_path.strip("/") in ("", *slots())
 
     def is_config(self, config_path: str) -> bool:
         path = config_path.strip("/").removesuffix(".yaml")
-        return path.split("/")[0] in SLOTS and path in available(path.split("/")[0])
+        return path.split("/")[0] in slots() and path in available(path.split("/")[0])
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         slot = config_path.strip("/")
         if slot == "":
-            return [] if results_filter == ObjectType.CONFIG else sorted(SLOTS)
-        if slot not in SLOTS or results_filter == ObjectType.GROUP:
+            return [] if results_filter == ObjectType.CONFIG else sorted(slots())
+        if slot not in slots() or results_filter == ObjectType.GROUP:
             return []
         return [component_id.split("/")[1] for component_id in available(slot)]
 
@@ -76,8 +74,8 @@ class ComponentsSource(ConfigSource):
 def plugin_folders() -> dict[str, Path]:
     """The config folders of installed distributions, by the name of their entry point; missing ones are left out."""
     folders = {}
-    for point in metadata.entry_points(group=CONF_GROUP):
-        package, *inside = point.value.split(".")
+    for point in points(CONF_GROUP):
+        package, *inside = point.target.split(".")
         spec = find_spec(package)  # of a top-level package: nothing is run
         for location in (spec.submodule_search_locations or ()) if spec else ():
             folder = Path(location, *inside)

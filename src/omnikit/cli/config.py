@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -17,7 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from omnikit.cli.components_source import install
 from omnikit.errors import OmnikitError, UnknownName, closest, unknown_name
-from omnikit.registry import SLOTS, available
+from omnikit.registry import available, slots
+from omnikit.training.present import of_present_parts
 
 CONF = "omnikit.conf"
 
@@ -42,7 +45,15 @@ def compose_config(name: str, overrides: Sequence[str]) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise OmnikitError(f"The config cannot be resolved: {error}") from error
     assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
+    return of_present_parts(_joined_wires({str(key): value for key, value in resolved.items()}))
+
+
+def _joined_wires(config: dict[str, Any]) -> dict[str, Any]:
+    """The config whose system has one list of wires: those of a system that builds on another stand behind."""
+    system = config.get("system")
+    if isinstance(system, dict) and "extra_wires" in system:
+        system["wires"] = [*system["wires"], *system.pop("extra_wires")]
+    return config
 
 
 def sweep(name: str, overrides: Sequence[str]) -> list[dict[str, Any]]:
@@ -62,6 +73,27 @@ def sweep(name: str, overrides: Sequence[str]) -> list[dict[str, Any]]:
         apart = ",".join(item for item in combination if item.split("=")[0] in swept)
         configs.append({**config, "out": f"{config['out']}/{apart or 'run'}"})
     return configs
+
+
+def values_of(override: str) -> list[str]:
+    """The values that one sweep override stands for: `a,b`, `choice(…)`, `range(…)` or `glob(…)`."""
+    install()
+    GlobalHydra.instance().clear()
+    with initialize_config_module(config_module=CONF, version_base="1.3"):
+        return [item.split("=", 1)[1] for item in _values(_parse([override])[0])]
+
+
+def read_config(path: str) -> dict[str, Any]:
+    """A fully resolved config from a file, e.g. the `config.yaml` of a run; nothing is composed."""
+    try:
+        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise OmnikitError(f"--config '{path}' does not exist.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise OmnikitError(f"--config '{path}' is no YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(found, dict):
+        raise OmnikitError(f"--config '{path}' holds no config; a run writes one as config.yaml.")
+    return found
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
@@ -105,12 +137,12 @@ def _translated(error: HydraException) -> OmnikitError:
     if missing:
         group, _, option = (missing.group(1) or missing.group(2)).rpartition("/")
         loader = GlobalHydra.instance().config_loader()
-        if group in SLOTS or loader.list_groups("").count(group):
+        if group in slots() or loader.list_groups("").count(group):
             accepted = set(loader.get_group_options(group)) | {
                 item.split("/")[1] for item in available() if item.startswith(f"{group}/")
             }
             return unknown_name(
-                group, option, accepted, f"`omnikit ls {group}` lists components." if group in SLOTS else ""
+                group, option, accepted, f"`omnikit ls {group}` lists components." if group in slots() else ""
             )
     return OmnikitError(text.splitlines()[0])
 

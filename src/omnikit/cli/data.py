@@ -1,4 +1,7 @@
-"""`omnikit data make` makes a synthetic corpus, `check` says what is wrong with one, `units` turns sound into units."""
+"""`omnikit data make` makes a synthetic corpus, `check` says what is wrong with one, `units` turns sound into units.
+
+`shard` writes a corpus as shards.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ _PLAIN_STEPS = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `make`, `check` and `units`."""
-    verbs = parser.add_subparsers(dest="data_verb", required=True, metavar="{make,check,units}")
+    """Declare `make`, `check`, `units` and `shard`."""
+    verbs = parser.add_subparsers(dest="data_verb", required=True, metavar="{make,check,units,shard}")
     make = verbs.add_parser("make", help="make a corpus (resumable; same seed, same bytes)")
     make.add_argument("--out", required=True, metavar="DIR", help="folder of the corpus, new or interrupted")
     make.add_argument("--hours", required=True, type=float, metavar="H", help="hours of speech, for example 0.5 or 12")
@@ -41,6 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-seconds", type=float, default=60.0, metavar="S", help="longer files are refused (default: 60)"
     )
     units.add_argument("--device", default="cpu", help="where the tokenizer runs: cpu, cuda, … (default: cpu)")
+    shard = verbs.add_parser("shard", help="write a corpus as shards to stream from (data.shards of training)")
+    shard.add_argument("--corpus", required=True, metavar="DIR", help="a folder of JSONL files")
+    shard.add_argument("--out", required=True, metavar="DIR", help="folder of the shards, new or without any")
+    shard.add_argument("--form", choices=("tar", "parquet", "jsonl"), default="tar", help="default: tar")
+    shard.add_argument(
+        "--units", metavar="DIR", help="units of the recordings: a folder of data units, or CORPUS/units/VOCABULARY"
+    )
+    shard.add_argument("--records", type=int, default=1000, metavar="N", help="records of a shard (default: 1000)")
 
 
 @contextmanager
@@ -108,11 +119,12 @@ def _part_of(reference: str) -> str:
 def _units(args: argparse.Namespace) -> int:
     import torch
 
+    from omnikit.data.media import recordings_in
     from omnikit.errors import OmnikitError
     from omnikit.slots.tokenizer import SpeechTokenizer
     from omnikit.system import load
     from omnikit.training.extract import recordings_of
-    from omnikit.training.unit_folder import FAILURES, extract_folder, recordings_in
+    from omnikit.training.unit_folder import FAILURES, extract_folder
 
     tokenizer = load(_part_of(args.tokenizer))
     if not isinstance(tokenizer, SpeechTokenizer):
@@ -137,7 +149,26 @@ def _units(args: argparse.Namespace) -> int:
     return 2 if made.failures else 0
 
 
+def _shard(args: argparse.Namespace) -> int:
+    from omnikit.data.shards_write import vocabulary_of, write_shards
+    from omnikit.data.units import UnitStore
+
+    units = Path(args.units) if args.units else None
+    made = write_shards(
+        Path(args.corpus),
+        Path(args.out),
+        args.form,
+        units=None if units is None else UnitStore.at(units),
+        vocab_id="" if units is None else vocabulary_of(units),
+        num_records=args.records,
+    )
+    for name, number in made.records.items():
+        print(f"{name:24s} {number:8d} records")
+    print(f"{made.folder}: {made.num_shards} shards; train with \"data.shards=['{made.folder}/*.{args.form}']\"")
+    return 0
+
+
 def run(args: argparse.Namespace) -> int:
     """Do what the command line asks; 0 when all is well, 2 when `check` found problems or `units` left files out."""
-    verbs = {"make": _make, "check": _check, "units": _units}
+    verbs = {"make": _make, "check": _check, "units": _units, "shard": _shard}
     return verbs[args.data_verb](args)

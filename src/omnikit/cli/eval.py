@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from omnikit.system import System
 
 PAGE_TEXTS = 2
+TAKES = 4
 HELP = """Judge a trained system on texts that no training saw. Prints a Markdown table: every figure with its 95 %
 interval over utterances and its target. Writes nothing but the page of --html; progress goes to stderr.
 
@@ -30,18 +31,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("overrides", nargs="*", help="Hydra overrides: key=value")
     parser.add_argument("--json", action="store_true", help="machine-readable output, with figures by group")
+    parser.add_argument("--config", help="a fully resolved config instead of overrides")
+    parser.add_argument("--scores", help="also write every figure with its items, one JSON object a line (.jsonl)")
+    parser.add_argument("--takes", help="also speak a few unseen texts into this folder, where the system can speak")
     parser.add_argument("--html", help="also write a page with the figures and the voice in every style (.html)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Compose, load the trained parts, judge them, print."""
-    from omnikit.cli.config import compose_config
-    from omnikit.data.corpus import read_summary
+    from omnikit.cli.config import compose_config, read_config
+    from omnikit.data.corpus import read_summary, write_text
     from omnikit.evaluation.figures import markdown
     from omnikit.evaluation.judge import check_corpus, judge_all
+    from omnikit.evaluation.scores import score_records
+    from omnikit.evaluation.takes import can_speak, write_takes
     from omnikit.evaluation.voice_tables import voice_tables
 
-    config = compose_config("eval", args.overrides)
+    if args.config is not None and args.overrides:
+        raise OmnikitError("--config is whole by itself; leave overrides away.")
+    config = compose_config("eval", args.overrides) if args.config is None else read_config(args.config)
     corpus = Path(config["data"]["path"])
     check_corpus(corpus)
     page = _page_path(args.html)
@@ -51,6 +59,11 @@ def run(args: argparse.Namespace) -> int:
         system, corpus, num_items=config["num_items"], seed=config["seed"], parts=config["parts"], progress=_say
     )
     identity = {"path": str(corpus), "seed": summary.seed, "hours": summary.hours, "sha256": summary.content_sha256}
+    if args.scores is not None:
+        scores = list(score_records(judgement.figures, summary.content_sha256, config["seed"]))
+        write_text(Path(args.scores), "".join(json.dumps(score) + "\n" for score in scores))
+    if args.takes is not None and can_speak(system):
+        write_takes(system, corpus, Path(args.takes), TAKES, config["seed"])
     if page is not None:
         _write_page(page, system, corpus, config, judgement)
     if args.json:

@@ -11,16 +11,18 @@ HELP = """Turn files of weights that others published into trained parts: FOLDER
 
   omnikit load s2u.ckpt --out published
   omnikit load model.safetensors#tokenizer --out published
+  omnikit load s2u.ckpt emova-3b/ --out published    a whole language model with what it sees by, and its tokenizer
 
-Reads .safetensors, .ckpt, .pth and .pt as data, never running code from a file. Every tensor must fit; nothing is
-written unless all parts do. Use the result as `omnikit.load("published#tokenizer")`, or as the weights of a system.
+Reads .safetensors, .ckpt, .pth, .pt and .bin as data, in folders with an index too, never running code from a file.
+Every tensor must fit; nothing is written unless all parts do. Use the result as `omnikit.load("published#tokenizer")`,
+or as the weights of a system.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="a file of weights; FILE#slot reads one part of it"
+        "sources", nargs="+", metavar="SOURCE", help="a file or folder of weights; SOURCE#slot reads one part of it"
     )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the parts go")
 
@@ -29,28 +31,36 @@ def run(args: argparse.Namespace) -> int:
     """Read everything, then write it, and say what was read."""
     from omnikit.artefacts import CARD, save_component
     from omnikit.errors import unknown_name
-    from omnikit.published.load import read_parts
-    from omnikit.registry import SLOTS
+    from omnikit.published.layouts import LAYOUTS
+    from omnikit.published.load import Part, read_parts
+    from omnikit.registry import create, slots
     from omnikit.slots.base import Component
+    from omnikit.system import PUBLISHED_FORMAT
 
     out = Path(args.out)
-    built: dict[str, Component] = {}
-    origins: dict[str, dict[str, str]] = {}
+    found: dict[str, tuple[str, Part]] = {}
     for source in args.sources:
         path, _, slot = source.partition("#")
-        if slot and slot not in SLOTS:
-            raise unknown_name("slot", slot, SLOTS)
+        if slot and slot not in slots():
+            raise unknown_name("slot", slot, slots())
         parts = [part for part in read_parts(Path(path)) if slot in ("", part.slot)]
         if not parts:
             raise WeightsError(f"{path} holds no {slot}. Leave '#{slot}' out to load what it holds.")
         for part in parts:
-            if part.slot in built:
-                raise WeightsError(f"Two sources hold a {part.slot}: {origins[part.slot]['source']} and {path}.")
+            if part.slot in found:
+                raise WeightsError(f"Two sources hold a {part.slot}: {found[part.slot][0]} and {path}.")
             target = out / part.slot
             if target.exists() and not (target / CARD).is_file():
                 raise WeightsError(f"{target} exists and is no trained part; give another --out.")
-            built[part.slot] = part.build(path, built)
-            origins[part.slot] = {"source": path, "family": part.layout.about, "prefix": part.prefix}
+            found[part.slot] = (path, part)
+    built: dict[str, Component] = {}
+    origins: dict[str, dict[str, str]] = {}
+    for slot, (path, part) in sorted(found.items(), key=lambda item: LAYOUTS.index(item[1][1].layout)):
+        built[slot] = part.build(path, built)
+        origins[slot] = {"source": path, "family": part.layout.about, "prefix": part.prefix}
+    if "backbone" in built:
+        built["format"] = create(PUBLISHED_FORMAT)
+        origins["format"] = {"source": found["backbone"][0], "family": "EMOVA replies", "prefix": ""}
     for slot, component in built.items():
         save_component(component, out / slot, provenance=origins[slot])
         print(f"{out / slot}: {origins[slot]['family']} from {origins[slot]['source']}")

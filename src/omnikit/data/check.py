@@ -96,6 +96,8 @@ def _record_findings(record: Mapping[str, Any], file: Path, seen: _Seen, where: 
             yield from _held_out_findings(rendering["audio"], rendering["style"], record, f"{name}.rendering")
         if "image" in message:
             yield from _image_findings(message["image"], file.parent, f"{name}.image")
+        for number, image in enumerate(message.get("images", ())):
+            yield from _image_findings(image, file.parent, f"{name}.images[{number}]")
     if record["split"] != "test_scene":
         for index, item in enumerate(record.get("scene", {}).get("objects", ())):
             if (item["color"], item["shape"]) in HELD_OUT_PAIRS:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from omnikit.errors import MediaError
-from omnikit.nn.picture_sizes import NativeSize, Slicing
+from omnikit.nn.picture_sizes import AnyRes, NativeSize, Slicing
 
 
 def square(image: Image.Image, side: int) -> Image.Image:
@@ -52,6 +52,13 @@ def native(image: Image.Image, size: NativeSize) -> Image.Image:
 def fit(image: Image.Image, size: int | NativeSize) -> Image.Image:
     """The picture at the size that the port of an encoder names: a side in pixels, or its own within bounds."""
     return native(image, size) if isinstance(size, NativeSize) else square(image, size)
+
+
+def shown(image: Image.Image, size: int | NativeSize | AnyRes) -> list[Image.Image]:
+    """What an encoder sees of a picture: the picture as `fit` makes it, or its slices."""
+    if isinstance(size, AnyRes):
+        return any_res_slices(image, size.plan(image.height, image.width))
+    return [fit(image, size)]
 
 
 def _resized(image: Image.Image, height: int, width: int) -> Image.Image:

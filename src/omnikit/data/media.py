@@ -8,25 +8,56 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from omnikit.data.images import fit
-from omnikit.errors import MediaError
-from omnikit.nn.picture_sizes import NativeSize
+from omnikit.data.images import shown
+from omnikit.errors import DataError, MediaError
+from omnikit.nn.picture_sizes import AnyRes, NativeSize
 from omnikit.types import Audio, Images
 
 MAX_AUDIO_S = 60.0
 SILENCE_PEAK = 1e-4
 MIN_IMAGE_SIDE = 8
 MAX_IMAGE_PIXELS = 50_000_000
+AUDIO_ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 AUDIO_COMMENT = "synthetic speech made by omnikit"
 _ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF: values that turn a picture by a quarter
 _FORMATS = {".wav": "WAV", ".flac": "FLAC"}
+
+
+class StoredFile(str):
+    """A file inside a shard: its name, by which it is known, and its bytes, read where a path could stand."""
+
+    data: bytes
+
+    def __new__(cls, name: str, data: bytes) -> StoredFile:
+        """A name with bytes."""
+        file = super().__new__(cls, name)
+        file.data = data
+        return file
+
+    def __getnewargs__(self) -> tuple[str, bytes]:  # type: ignore[override]
+        return str(self), self.data
+
+
+def located(root: Path, name: str) -> str | Path:
+    """Where the file of a record is: below `root`, or in the bytes that came with the record."""
+    return name if isinstance(name, StoredFile) else root / name
+
+
+def _opened(path: str | os.PathLike[str], kind: str) -> Path | BytesIO:
+    """What a library reads: an existing file that is not empty, or bytes."""
+    if not isinstance(path, StoredFile):
+        return _existing(path, kind)
+    if not path.data:
+        raise MediaError(f"The {kind} file {path} is empty (0 bytes).")
+    return BytesIO(path.data)
 
 
 def _existing(path: str | os.PathLike[str], kind: str) -> Path:
@@ -55,12 +86,12 @@ def check_wave(wave: np.ndarray, name: str = "the wave") -> None:
 
 def audio_duration(path: str | os.PathLike[str]) -> tuple[float, int]:
     """(seconds, sample rate in Hz) from the header of an audio file; raises MediaError."""
-    file = _existing(path, "audio")
+    file = _opened(path, "audio")
     try:
         info = soundfile.info(file)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise MediaError(
-            f"The audio file {file} cannot be read: {error}\nGive a WAV, FLAC, OGG or MP3 file."
+            f"The audio file {path} cannot be read: {error}\nGive a WAV, FLAC, OGG or MP3 file."
         ) from error
     return info.frames / info.samplerate, info.samplerate
 
@@ -78,7 +109,7 @@ def read_audio(path: str | os.PathLike[str], max_s: float = MAX_AUDIO_S) -> tupl
             "Cut it into pieces, or raise max_s."
         )
     try:
-        channels, _ = soundfile.read(path, dtype="float32", always_2d=True)  # [S, C]
+        channels, _ = soundfile.read(_opened(path, "audio"), dtype="float32", always_2d=True)  # [S, C]
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise MediaError(f"The audio file {path} is broken: {error}") from error
     wave = np.ascontiguousarray(channels.mean(axis=1, dtype=np.float32))  # [S]
@@ -159,11 +190,17 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_IMAGE_PIXELS)
     Raises MediaError for a file that is missing, empty, broken, smaller than 8 x 8, or of more than `max_pixels`
     pixels (known from the header, before anything is decoded).
     """
-    file = _existing(path, "image")
+    file = path
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(file)
+            image = Image.open(_opened(path, "image"))
+    except MediaError:
+        raise
+    except UnidentifiedImageError as error:
+        raise MediaError(
+            f"The image file {file} cannot be read: it has no known format.\nGive a PNG, JPEG, WebP or BMP file."
+        ) from error
     except Image.DecompressionBombError as error:
         raise MediaError(f"The image {file} is too large: {error}") from error
     except Exception as error:  # PIL's plugins raise errors of many classes on broken headers
@@ -201,37 +238,71 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 def read_image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """(height, width) of a picture file as it is seen, from its header alone; raises MediaError."""
-    file = _existing(path, "image")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
+            with Image.open(_opened(path, "image")) as image:
                 width, height = image.size
                 lies = image.getexif().get(_ORIENTATION, 1) in _LYING
+    except MediaError:
+        raise
+    except UnidentifiedImageError as error:
+        raise MediaError(f"The image file {path} cannot be read: it has no known format.") from error
     except Exception as error:  # PIL's plugins raise errors of many classes on broken headers
-        raise MediaError(f"The image file {file} cannot be read: {error}") from error
+        raise MediaError(f"The image file {path} cannot be read: {error}") from error
     return (width, height) if lies else (height, width)
 
 
-def load_image(path: str | os.PathLike[str], size: int | NativeSize, max_pixels: int = MAX_IMAGE_PIXELS) -> Images:
+def load_image(
+    path: str | os.PathLike[str], size: int | NativeSize | AnyRes, max_pixels: int = MAX_IMAGE_PIXELS
+) -> Images:
     """One picture as Images, float32 in [0, 1], at the `size` that an encoder's port names, resized bicubically.
 
-    A side in pixels gives pixels [1, 3, size, size], aspect not kept; a `NativeSize` the picture's own shape, packed.
+    A side in pixels gives pixels [1, 3, size, size], aspect not kept; a `NativeSize` the picture's own shape, packed;
+    `AnyRes` the picture as a whole and its tiles, [slices, 3, side, side], and its grid.
     Raises MediaError as `read_image` does, when `size` is below 1, and for a picture that `NativeSize` cannot fit.
     """
     return load_images([path], size, max_pixels)
 
 
+def join_images(pictures: Sequence[Images]) -> Images:
+    """Several `Images` of one kind as one, in order; at least one."""
+    import torch
+
+    grids = [grid for each in pictures for grid in each.grids or ()]
+    if pictures[0].sizes is not None:
+        return Images.of([picture for each in pictures for picture in each.each()])
+    return Images(torch.cat([each.pixels for each in pictures]), grids=tuple(grids) or None)
+
+
 def load_images(
-    paths: Sequence[str | os.PathLike[str]], size: int | NativeSize, max_pixels: int = MAX_IMAGE_PIXELS
+    paths: Sequence[str | os.PathLike[str]], size: int | NativeSize | AnyRes, max_pixels: int = MAX_IMAGE_PIXELS
 ) -> Images:
     """Pictures as Images, in order, for one call of an encoder; see `load_image`. No path gives no picture."""
     import torch
 
-    pictures = []
+    pictures, grids = [], []
     for path in paths:
-        pixels = np.array(fit(read_image(path, max_pixels), size), dtype=np.float32) / 255.0  # [H, W, 3]
-        pictures.append(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())  # [3, H, W]
+        picture = read_image(path, max_pixels)
+        if isinstance(size, AnyRes):
+            grids.append(size.plan(picture.height, picture.width).grid)
+        for seen in shown(picture, size):
+            pixels = np.array(seen, dtype=np.float32) / 255.0  # [H, W, 3]
+            pictures.append(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())  # [3, H, W]
     if isinstance(size, NativeSize):
         return Images.of(pictures) if pictures else Images(torch.zeros(3, 0), ())
-    return Images(torch.stack(pictures) if pictures else torch.zeros(0, 3, size, size))
+    side = size.side if isinstance(size, AnyRes) else size
+    stacked = torch.stack(pictures) if pictures else torch.zeros(0, 3, side, side)
+    return Images(stacked, grids=tuple(grids) if isinstance(size, AnyRes) else None)
+
+
+def recordings_in(folder: Path) -> list[str]:
+    """Paths, relative to `folder`, of all sound files below it. Raises `DataError` where there are none."""
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}.")
+    found = sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.suffix.lower() in AUDIO_ENDINGS
+    )
+    if not found:
+        raise DataError(f"{folder} holds no sound file; endings that are read: {', '.join(AUDIO_ENDINGS)}.")
+    return found

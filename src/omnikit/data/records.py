@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,11 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[Line]:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
+
+
+def pictures_of(message: Mapping[str, Any]) -> list[str]:
+    """The paths of all pictures that a message shows, in order."""
+    return [image["path"] for image in (*filter(None, [message.get("image")]), *message.get("images", ()))]
 
 
 def read_records(path: str | os.PathLike[str], validate: bool = True) -> Iterator[dict[str, Any]]:

@@ -119,6 +119,8 @@ class SpeechBatches(Dataset[SpeechBatch]):
             size = int(self.crop_s * rate)
             first = int(rng.integers(len(wave) - size + 1))
             wave = wave[first : first + size]
+        if rate != self.sample_rate:
+            wave, rate = soxr.resample(wave, rate, self.sample_rate).astype(np.float32), self.sample_rate
         return self.perturbation(wave, rate, rng)
 
 

@@ -1,9 +1,6 @@
 """`detokenizer/cfm_mel`: units and a style vector → mel by conditional flow matching → waveform by a vocoder.
 
 Letters: B batch, K codebooks, T units, L frames, M mel bands, F frequency bins, G style width, S samples.
-
-Ref: Lipman et al., "Flow Matching for Generative Modeling", ICLR 2023; Mehta et al., "Matcha-TTS", ICASSP 2024 (units
-in place of text, known durations in place of an alignment search); Siuzdak, "Vocos", ICLR 2024 (vocoder).
 """
 
 from __future__ import annotations
@@ -77,6 +74,9 @@ class CfmMel(Detokenizer):
 
     Contract: units on a clock at `unit_rate` Hz, a style vector of `style_dim` numbers (none when 0) → mono at
     `sample_rate` Hz, by way of the mel that `mel` describes.
+    Ref: Lipman et al., "Flow Matching for Generative Modeling", ICLR 2023; Mehta et al., "Matcha-TTS", ICASSP 2024
+        (units in place of text, known durations in place of an alignment search); Siuzdak, "Vocos", ICLR 2024, for the
+        vocoder.
     """
 
     def __init__(

@@ -2,9 +2,6 @@
 
 Letters: B batch, K codebooks, T units, L latent frames, C latent channels, F frequency bins, G style width, S samples.
 Module names and shapes are those of published EMOVA weights.
-
-Ref: Kim et al., VITS, ICML 2021; Chen et al., "EMOVA: Empowering Language Models to See, Hear and Speak with Vivid
-Emotions", CVPR 2025, section 3.2 (units in, style embedding from a reference encoder).
 """
 
 from __future__ import annotations
@@ -98,6 +95,8 @@ class UVITS(Detokenizer):
             plain data, their keys in `uvits_sizes`; keys left out keep their published values.
 
     Contract: units at `unit_rate` Hz, a style vector of `style_dim` numbers (none when 0) → mono at `sample_rate` Hz.
+    Ref: Kim et al., VITS, ICML 2021; Chen et al., "EMOVA: Empowering Language Models to See, Hear and Speak with Vivid
+        Emotions", CVPR 2025, section 3.2 (units in, style embedding from a reference encoder).
     """
 
     def __init__(

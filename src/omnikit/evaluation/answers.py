@@ -10,13 +10,14 @@ import numpy as np
 
 from omnikit.evaluation.figures import Check, Figure, at_least, shares
 from omnikit.evaluation.language import UNPARSED, judged, transcripts
-from omnikit.evaluation.material import Record, chosen, same_words, speech_segment, spoken, units_of, waves_of, write
+from omnikit.evaluation.material import Record, chosen, listened, same_words, spoken, waves_of, write
 from omnikit.metrics.rates import words
 from omnikit.slots.backbone import Segment
 from omnikit.system import System
 from omnikit.types import SpokenTurn
 
 PART = "spoken answers"
+RIGHT = "≤ 1 word in 10 unlike the record's"
 FILES = {
     "dialogue.test": "known voices",
     "dialogue.test_voice": "unseen voices",
@@ -26,13 +27,21 @@ FILES = {
 
 @dataclass(frozen=True)
 class Answer:
-    """One whole exchange: the question was heard, the answer and its style are right, the speech says the answer."""
+    """One whole exchange: the question was heard, the answer and its style are right, the speech says the answer.
+
+    The same answer three ways: said aloud and heard again, written to the spoken question, written to the typed one.
+    `tone` says whether the user's way of speaking was named right; None where the format does not name it.
+    """
 
     heard: bool
     answer: bool
     style: bool
     speech: bool
     unparsed: bool
+    aloud: bool
+    written: bool
+    typed: bool
+    tone: bool | None
 
     @property
     def all_right(self) -> bool:
@@ -56,7 +65,12 @@ def judge_answers(system: System, corpus: Path, num_items: int, seed: int) -> li
             ),
             Check("all_right", f"all four right, {what}", f"{name}: the four above, together", at_least(75.0)),
             Check("unparsed", f"replies unparsed, {what}", f"{name}: {UNPARSED}"),
+            Check("aloud", f"speech in, speech out, {what}", f"{name}: the answer as the speech is heard; {RIGHT}"),
+            Check("written", f"speech in, text out, {what}", f"{name}: the answer as written; {RIGHT}"),
+            Check("typed", f"text in, text out, {what}", f"{name}: the question typed; the answer as written; {RIGHT}"),
         ]
+        if any(answer.tone is not None for answer in answers):
+            checks.append(Check("tone", f"user's tone named, {what}", f"{name}: every label that the reply gives it"))
         figures += shares(PART, answers, kinds, checks, ("kind",))
     return figures
 
@@ -65,7 +79,8 @@ def judged_answers(system: System, corpus: Path, records: Sequence[Record], seed
     """Ask the first question of every record aloud, with its picture, and judge what comes back."""
     turns = spoken_replies(system, corpus, records, seed)
     waves = {index: wave for index, turn in enumerate(turns) if len(wave := _voiced(system, turn, seed))}
-    texts = transcripts(system, units_of(system, list(waves.values()))) if waves else []
+    texts = transcripts(system, list(waves.values())) if waves else []
+    typed = write(system, "dialogue", [_asked(system, corpus, record, None) for record in records], seed)
     understood = dict(zip(waves, texts, strict=True))
     answers = []
     for index, (turn, record) in enumerate(zip(turns, records, strict=True)):
@@ -77,6 +92,10 @@ def judged_answers(system: System, corpus: Path, records: Sequence[Record], seed
                 style=right.style,
                 speech=same_words(words(turn.text), words(understood.get(index, ""))),
                 unparsed=right.unparsed,
+                aloud=_says(understood.get(index, ""), record),
+                written=_says(turn.text, record),
+                typed=_says(typed[index].text, record),
+                tone=names_tone(turn, record),
             )
         )
     return answers
@@ -85,12 +104,28 @@ def judged_answers(system: System, corpus: Path, records: Sequence[Record], seed
 def spoken_replies(system: System, corpus: Path, records: Sequence[Record], seed: int) -> list[SpokenTurn]:
     """Answers to the spoken first question about each record's picture; the same as `System.reply` one by one."""
     messages = [record["messages"][0] for record in records]
-    heard = units_of(system, waves_of(system, corpus, [message["audio"] for message in messages]))
-    users = [
-        [Segment(frames=system.see(corpus / message["image"]["path"])), speech_segment(units)]
-        for message, units in zip(messages, heard, strict=True)
-    ]
+    heard = listened(system, waves_of(system, corpus, [message["audio"] for message in messages]))
+    users = [_asked(system, corpus, record, own) for record, own in zip(records, heard, strict=True)]
     return write(system, "dialogue", users, seed)
+
+
+def _asked(system: System, corpus: Path, record: Record, heard: Sequence[Segment] | None) -> list[Segment]:
+    """The first question of a record about its picture: as it was heard, or typed."""
+    message = record["messages"][0]
+    picture = Segment(frames=system.see(corpus / message["image"]["path"]))
+    return [picture, *heard] if heard is not None else [picture, Segment(text=message["text"])]
+
+
+def _says(text: str, record: Record) -> bool:
+    """Whether a text is the record's answer, a word in ten aside."""
+    return same_words(words(record["messages"][1]["text"]), words(text))
+
+
+def names_tone(turn: SpokenTurn, record: Record) -> bool | None:
+    """Whether every label that a reply gives the user's way of speaking is right; None where it gives none."""
+    labels = turn.user_style.labels[0] if turn.user_style.labels else {}
+    true = record["messages"][0].get("style", {})
+    return all(true.get(factor) == value for factor, value in labels.items()) if labels else None
 
 
 def _voiced(system: System, turn: SpokenTurn, seed: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from omnikit.evaluation.figures import Figure, at_most, mean, percent, pick, with_groups
+from omnikit.evaluation.figures import Figure, Items, at_most, mean, percent, pick, with_groups
 from omnikit.evaluation.material import Record, chosen, ear_rate, phones_of, read_phones, spoken, units_of, waves_of
 from omnikit.metrics.prosody import median_pitch, semitones
 from omnikit.metrics.rates import edit_distance, ratio, share
@@ -27,6 +27,7 @@ class RoundTrip:
     """One text, spoken by the detokenizer and as recorded in the same style.
 
     Phone errors are counts against `num_phones` labels; `pitch_error` in semitones is NaN where either has no pitch.
+    `id` names its record, `voice` who speaks the recording.
     """
 
     style: Record
@@ -36,6 +37,8 @@ class RoundTrip:
     duration_ratio: float
     pitch_error: float
     has_pitch: bool
+    id: str = ""
+    voice: str = ""
 
 
 def judge_detokenizer(system: System, corpus: Path, num_items: int, seed: int) -> list[Figure]:
@@ -70,6 +73,8 @@ def round_trips(system: System, corpus: Path, records: Sequence[Record], seed: i
                 len(made[index]) / len(natural[index]),
                 apart,
                 not math.isnan(pitch.median_hz),
+                records[index]["id"],
+                rendering["audio"].get("voice", ""),
             )
         )
     return trips
@@ -81,36 +86,50 @@ def _figures(trips: Sequence[RoundTrip], file: str, styles: str) -> list[Figure]
     stretch = [100 * abs(trip.duration_ratio - 1) for trip in trips]
     labels = [trip.style for trip in trips]
 
+    def with_items(figure: Figure, indices: Sequence[int], tops: Sequence[float], bottoms: Sequence[float]) -> Figure:
+        own = pick(trips, indices)
+        items = Items([trip.id for trip in own], [trip.voice for trip in own], list(tops), list(bottoms))
+        return replace(figure, items=items)
+
     def phone_error(indices: Sequence[int]) -> Figure:
         how = f"{file}: canonical recording → units → speech in the record's style → phones"
-        rate = ratio(pick(errors, indices), pick(lengths, indices))
-        return percent(PART, f"round-trip phone error, {styles}", rate, how)
+        counts = pick(errors, indices), pick(lengths, indices)
+        return with_items(percent(PART, f"round-trip phone error, {styles}", ratio(*counts), how), indices, *counts)
 
     def natural_error(indices: Sequence[int]) -> Figure:
-        rate = ratio(pick(natural, indices), pick(lengths, indices))
-        return percent(PART, f"natural phone error, {styles}", rate, f"{file}: recording in the same style → phones")
+        counts = pick(natural, indices), pick(lengths, indices)
+        how = f"{file}: recording in the same style → phones"
+        return with_items(percent(PART, f"natural phone error, {styles}", ratio(*counts), how), indices, *counts)
 
     def gap(indices: Sequence[int]) -> Figure:
-        rate = ratio(pick(errors - natural, indices), pick(lengths, indices))
+        counts = pick(errors - natural, indices), pick(lengths, indices)
         how = "round trip minus natural, paired, in points"
-        figure = percent(PART, f"phone error above natural, {styles}", rate, how, at_most(10.0))
+        figure = percent(PART, f"phone error above natural, {styles}", ratio(*counts), how, at_most(10.0))
+        figure = with_items(figure, indices, *counts)
         if natural_error(indices).value <= DEAF:
             return figure
         nan = float("nan")
-        return replace(figure, value=nan, low=nan, high=nan, how=f"{how}; the tokenizer misses over {DEAF:g} % anyway")
+        how = f"{how}; the tokenizer misses over {DEAF:g} % anyway"
+        return replace(figure, value=nan, low=nan, high=nan, how=how, items=None)
 
     def duration(indices: Sequence[int]) -> Figure:
         how = "mean distance of duration ÷ natural duration from 1"
-        return mean(PART, f"duration error, {styles}", pick(stretch, indices), how, "%", at_most(10.0))
+        own = pick(stretch, indices)
+        figure = mean(PART, f"duration error, {styles}", own, how, "%", at_most(10.0))
+        return with_items(figure, indices, [value / 100 for value in own], [1.0] * len(own))
 
     def pitch_error(indices: Sequence[int]) -> Figure:
-        known = [trips[index].pitch_error for index in indices if not math.isnan(trips[index].pitch_error)]
+        voiced = [index for index in indices if not math.isnan(trips[index].pitch_error)]
+        known = [trips[index].pitch_error for index in voiced]
         how = "mean distance of median F0 from the natural recording, where both have one"
-        return mean(PART, f"F0 error, {styles}", known, how, "semitones", at_most(3.0))
+        figure = mean(PART, f"F0 error, {styles}", known, how, "semitones", at_most(3.0))
+        return with_items(figure, voiced, known, [1.0] * len(known))
 
     def has_pitch(indices: Sequence[int]) -> Figure:
-        rate = share([trips[index].has_pitch for index in indices])
-        return percent(PART, f"speech with a measurable F0, {styles}", rate, "5 voiced frames or more, 60–500 Hz")
+        hits = [trips[index].has_pitch for index in indices]
+        how = "5 voiced frames or more, 60–500 Hz"
+        figure = percent(PART, f"speech with a measurable F0, {styles}", share(hits), how)
+        return with_items(figure, indices, [float(hit) for hit in hits], [1.0] * len(hits))
 
     kinds = (phone_error, natural_error, gap, duration, pitch_error, has_pitch)
     return [figure for kind in kinds for figure in with_groups(kind, labels, FACTORS)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,10 +38,24 @@ def at_least(limit: float) -> Target:
 
 
 @dataclass(frozen=True)
+class Items:
+    """What a figure was summed over: Σ `errors` / Σ `lengths` is its value (in percent a hundred times that).
+
+    One numerator and one denominator an item, the id of its record, and the voice by which items cluster.
+    """
+
+    ids: Sequence[str]
+    clusters: Sequence[str]
+    errors: Sequence[float]
+    lengths: Sequence[float]
+
+
+@dataclass(frozen=True)
 class Figure:
     """One measured number of a `part`: `value` with its 95 % interval `low`–`high` (NaN: none), in `unit`, and `how`.
 
-    `group` is empty for the figures of the table; `emotion=sad` and the like name parts of the same items.
+    `group` is empty for the figures of the table; `emotion=sad` and the like name parts of the same items. `items` are
+    those that it was summed over, where it says so.
     """
 
     part: str
@@ -54,6 +68,7 @@ class Figure:
     unit: str = "%"
     target: Target | None = None
     group: str = ""
+    items: Items | None = field(default=None, compare=False, repr=False)
 
     @property
     def reached(self) -> bool | None:
@@ -89,6 +104,12 @@ def mean(
     """The mean of one value an utterance, with a bootstrap interval."""
     rate = ratio(values, [1.0] * len(values))
     return Figure(part, name, rate.value, rate.low, rate.high, rate.num_items, how, unit, target, group)
+
+
+def unmeasured(part: str, name: str, why: str, target: Target | None = None) -> Figure:
+    """A figure that this system cannot have; the table says why."""
+    nan = math.nan
+    return Figure(part, name, nan, nan, nan, 0, why, "%", target)
 
 
 def quotient(

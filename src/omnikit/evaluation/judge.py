@@ -11,8 +11,10 @@ from omnikit.data.corpus import CORPUS_FILE
 from omnikit.errors import DataError, OmnikitError, unknown_name
 from omnikit.evaluation.answers import judge_answers
 from omnikit.evaluation.detokenizer import judge_detokenizer
-from omnikit.evaluation.figures import Figure
+from omnikit.evaluation.figures import Figure, unmeasured
+from omnikit.evaluation.jointness import judge_jointness
 from omnikit.evaluation.language import judge_language
+from omnikit.evaluation.material import why_no_phones
 from omnikit.evaluation.tokenizer import judge_tokenizer
 from omnikit.evaluation.voice_control import judge_control
 from omnikit.evaluation.voice_quality import judge_voice
@@ -30,8 +32,11 @@ JUDGES: dict[str, tuple[Judge, tuple[str, ...]]] = {
     "speed": (judge_speed, _SPEAKING),
     "language": (judge_language, _SEEING),
     "spoken answers": (judge_answers, (*_SEEING, *_SPEAKING[1:])),
+    "jointness": (judge_jointness, _SEEING),
 }
 """What can be judged, by which function, and the slots that it needs."""
+BY_PHONES = ("detokenizer", "voice", "control")
+"""Parts whose figures are phones that the tokenizer reads back."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,10 @@ def judge_all(
         missing = tuple(slot for slot in slots if slot not in system.parts)
         if missing:
             left_out[name] = missing
+            continue
+        why = why_no_phones(system) if name in BY_PHONES else ""
+        if why:
+            figures.append(unmeasured(name, "everything", why))
             continue
         started = time.perf_counter()
         if progress is not None:

@@ -6,16 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from omnikit.evaluation.figures import Check, Figure, at_least, at_most, percent, pick, shares
+import numpy as np
+
+from omnikit.evaluation.figures import Check, Figure, at_least, at_most, percent, pick, shares, unmeasured
 from omnikit.evaluation.material import (
     Record,
     chosen,
+    listened,
     phones_of,
     read_phones,
     speech_segment,
     spoken,
     units_of,
     waves_of,
+    why_no_phones,
     write,
 )
 from omnikit.metrics.rates import Rate, error_rate, words
@@ -53,8 +57,7 @@ def recognition_figures(system: System, corpus: Path, num_items: int, seed: int)
     figures = []
     for name, what in (("speech.test", "any text"), ("dialogue.test", "questions")):
         messages = [record["messages"][0] for record in chosen(corpus, name, num_items, seed)]
-        units = units_of(system, waves_of(system, corpus, [message["audio"] for message in messages]))
-        heard = transcripts(system, units)
+        heard = transcripts(system, waves_of(system, corpus, [message["audio"] for message in messages]))
         texts = [message["text"] for message in messages]
         for label, metric, normaliser, target in (
             ("word error rate", "wer", "words", at_most(10.0)),
@@ -62,13 +65,18 @@ def recognition_figures(system: System, corpus: Path, num_items: int, seed: int)
             ("word error rate as written", "wer", "none", None),
         ):
             errors = text_errors(texts, heard, metric, NORMALISERS[normaliser])
-            how = f"{name}: recording → units → text; {errors.signature}"
+            how = f"{name}: recording → text; {errors.signature}"
             figures.append(percent(PART, f"{label}, {what}", errors.rate, how, target))
     return figures
 
 
-def transcripts(system: System, units: Sequence[Units]) -> list[str]:
-    """The texts that the backbone hears in rows of units."""
+def transcripts(system: System, waves: Sequence[np.ndarray]) -> list[str]:
+    """The texts that the system hears in waves at its tokenizer's rate."""
+    return [turn.text for turn in write(system, "asr", listened(system, waves))]
+
+
+def read_units(system: System, units: Sequence[Units]) -> list[str]:
+    """The texts that the backbone reads in rows of units."""
     return [turn.text for turn in write(system, "asr", [[speech_segment(row)] for row in units])]
 
 
@@ -129,14 +137,12 @@ def speaking_figures(system: System, corpus: Path, num_items: int, seed: int) ->
     """Units written for texts: read back as words, and spoken by the neutral voice, as phones."""
     messages = [record["messages"][0] for record in chosen(corpus, "voice.test", num_items, seed)]
     made = [turn.units for turn in write(system, "tts", [[Segment(text=message["text"])] for message in messages])]
-    told = [index for index, units in enumerate(made) if units is not None]
-    heard = dict(zip(told, transcripts(system, pick(made, told)), strict=True)) if told else {}
-    read_back = [heard.get(index, "") for index in range(len(made))]
-    errors = text_errors([message["text"] for message in messages], read_back, "wer", NORMALISERS["words"])
-    how = f"voice.test: text → units → text, by the same model; no units count as no words; {errors.signature}"
-    figures = [percent(PART, "text to units, word error read back", errors.rate, how, at_most(20.0))]
+    figures = [_read_back(system, [message["text"] for message in messages], made)]
     if "detokenizer" not in system.parts:
         return figures
+    if why := why_no_phones(system):
+        names = ("text to speech, phone error", "recording to speech, phone error")
+        return [*figures, *(unmeasured(PART, name, why) for name in names)]
     canonical = units_of(system, waves_of(system, corpus, [message["audio"] for message in messages]))
     labels = [phones_of(message["audio"]) for message in messages]
     how = "→ units → neutral voice → phones"
@@ -147,6 +153,18 @@ def speaking_figures(system: System, corpus: Path, num_items: int, seed: int) ->
         percent(PART, "recording to speech, phone error", by_voice, f"voice.test: canonical recording {how}")
     )
     return figures
+
+
+def _read_back(system: System, texts: Sequence[str], made: Sequence[Units | None]) -> Figure:
+    """Word error of units that were written for texts, as the same model reads them; one without units says nothing."""
+    name, target = "text to units, word error read back", at_most(20.0)
+    if not system.hearing.reads_units:
+        return unmeasured(PART, name, "not judged: this system hears features and reads no units", target)
+    told = [index for index, units in enumerate(made) if units is not None]
+    heard = dict(zip(told, read_units(system, pick(made, told)), strict=True)) if told else {}
+    errors = text_errors(texts, [heard.get(index, "") for index in range(len(made))], "wer", NORMALISERS["words"])
+    how = f"voice.test: text → units → text, by the same model; no units count as no words; {errors.signature}"
+    return percent(PART, name, errors.rate, how, target)
 
 
 def _phone_error_by_voice(system: System, rows: Sequence[Units | None], labels: Sequence[list[int]], seed: int) -> Rate:

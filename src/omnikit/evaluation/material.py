@@ -66,6 +66,32 @@ def phones_of(audio: Record) -> list[int]:
     return [PHONE_INDEX[symbol] for symbol, _, _ in audio["phones"]]
 
 
+def why_no_phones(system: System) -> str:
+    """Why the system's tokenizer reads no phones of the corpus back; empty where it does."""
+    tokenizer = system.part("tokenizer")
+    if tokenizer.labels == "phones":
+        return ""
+    return f"not judged: this tokenizer learns from {tokenizer.labels} and reads no phones back"
+
+
+@torch.no_grad()
+def listened(system: System, waves: Sequence[np.ndarray]) -> list[list[Segment]]:
+    """What the backbone reads of each wave: units, or features, and the tone before them where the system tells it."""
+    hearing, rate = system.hearing, ear_rate(system)
+    if hearing.sample_rate is None:
+        return [[speech_segment(row)] for row in units_of(system, waves)]
+
+    def run(rows: list[np.ndarray]) -> list[list[Segment]]:
+        audio = pad_audio(rows, rate)
+        units = None
+        if hearing.reads_units:
+            encoded = rows_of(system.part("tokenizer").encode(audio))
+            units = [tuple(tuple(book) for book in row.codes[0].tolist()) for row in encoded]
+        return [list(row) for row in hearing.read(lambda wanted: resample(audio, wanted), units)]
+
+    return in_batches(waves, lambda wave: len(wave) / rate, BATCH_S, run)
+
+
 @torch.no_grad()
 def read_phones(system: System, waves: Sequence[np.ndarray]) -> list[list[int]]:
     """The phones that the tokenizer's diagnostic head reads from each wave."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from omnikit.evaluation.figures import Figure, Target, at_least, at_most, percent
+from omnikit.evaluation.figures import Figure, Items, Target, at_least, at_most, percent, unmeasured
 from omnikit.evaluation.hearing import hear
-from omnikit.evaluation.material import chosen, phones_of, read_phones, waves_of
+from omnikit.evaluation.material import chosen, phones_of, read_phones, waves_of, why_no_phones
 from omnikit.evaluation.probing import Reading, read_factors, strongest
 from omnikit.evaluation.unit_figures import PART, use_figures
 from omnikit.evaluation.views import MELS, UNITS, views_of
-from omnikit.metrics.rates import Rate, error_rate
+from omnikit.metrics.rates import Rate, edit_distance, ratio
 from omnikit.system import System
 
 MORE_ITEMS = 4
@@ -22,13 +23,22 @@ UNREAD = Rate(np.nan, np.nan, np.nan, 0)
 
 def judge_tokenizer(system: System, corpus: Path, num_items: int, seed: int) -> list[Figure]:
     """Phone error rates, use of the codebook, bit rate, and a gender probe with its controls."""
-    figures = []
+    figures: list[Figure] = []
+    why = why_no_phones(system)
     for name, voices, limit in (("speech.test", "known voices", 10.0), ("speech.test_voice", "unseen voices", 15.0)):
-        audios = [record["messages"][0]["audio"] for record in chosen(corpus, name, num_items, seed)]
+        if why:
+            figures.append(unmeasured(PART, f"phone error rate, {voices}", why, at_most(limit)))
+            continue
+        records = chosen(corpus, name, num_items, seed)
+        audios = [record["messages"][0]["audio"] for record in records]
         heard = read_phones(system, waves_of(system, corpus, audios))
-        rate = error_rate([phones_of(audio) for audio in audios], heard)
+        labels = [phones_of(audio) for audio in audios]
+        errors = [edit_distance(own, read) for own, read in zip(labels, heard, strict=True)]
+        lengths = [len(own) for own in labels]
         how = f"{name}: phones read from the units against the synthesiser's labels"
-        figures.append(percent(PART, f"phone error rate, {voices}", rate, how, at_most(limit)))
+        figure = percent(PART, f"phone error rate, {voices}", ratio(errors, lengths), how, at_most(limit))
+        ids, voice_names = [record["id"] for record in records], [audio.get("voice", "") for audio in audios]
+        figures.append(replace(figure, items=Items(ids, voice_names, errors, lengths)))
     return [*figures, *_units_figures(system, corpus, num_items, seed)]
 
 

@@ -11,6 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -91,13 +92,13 @@ class ChainFormat(Format):
     def user_turn(self, task: str, user: Sequence[Segment]) -> list[Segment]:
         """What the user shows, says or types, each kind between its marks, then the task."""
         segments = [Segment(control="user")]
-        for segment in user:
-            if segment.frames is not None:
-                segments += [Segment(control="image"), segment, Segment(control="/image")]
-            elif segment.units is not None:
-                segments += [Segment(control="speech"), segment, Segment(control="/speech")]
-            else:
-                segments.append(segment)
+        for is_speech, run in groupby(user, key=lambda segment: segment.is_speech):
+            if is_speech:
+                segments += [Segment(control="speech"), *run, Segment(control="/speech")]
+                continue
+            for segment in run:
+                shown = segment.frames is not None
+                segments += [Segment(control="image"), segment, Segment(control="/image")] if shown else [segment]
         return [*segments, Segment(control=task), Segment(control="reply")]
 
     def target(self, task: str, turn: SpokenTurn, backbone: Backbone) -> list[Segment]:

@@ -34,6 +34,7 @@ class EmovaJsonFormat(ChainFormat):
 
     Beside `format/json`: the keys of the publication, spaces behind `,` and `:`, how the user spoke (`user_style`),
     tasks asked for in words instead of marks. A reply that was cut off is read up to there, and is not well-formed.
+    Contract: gives the labels of the published factors, in their order.
     Ref: Chen et al. 2024 (EMOVA, arXiv 2409.18042, section 3.3); keys and repair as the published demonstration.
 
     >>> EmovaJsonFormat().factors
@@ -55,11 +56,11 @@ class EmovaJsonFormat(ChainFormat):
     def user_turn(self, task: str, user: Sequence[Segment]) -> list[Segment]:
         """Pictures, each with the end of its line, then the question, then what is heard or typed."""
         segments = [Segment(control="user")]
-        pictures = [segment for segment in user if segment.frames is not None]
+        pictures = [segment for segment in user if segment.frames is not None and not segment.heard]
         for picture in pictures:
             segments += [picture, Segment(text="\n")]
         question = Segment(text=f"{self.questions[task]}\n")
-        rest = [segment for segment in user if segment.frames is None]
+        rest = [segment for segment in user if segment.frames is None or segment.heard]
         return [*segments, question, *rest, Segment(control="reply")]
 
     def write(self, parts: Parts) -> list[str | Ids]:

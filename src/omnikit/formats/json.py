@@ -20,6 +20,7 @@ class JsonFormat(ChainFormat):
     Args:
         factors: the style factors that a reply names, in the order in which they are written.
 
+    Contract: gives the labels of `factors`, in their order.
     Ref: the structured replies of Chen et al. 2024 (EMOVA, arXiv 2409.18042, section 3.3), in keys of our own.
 
     >>> JsonFormat(factors=["emotion"]).tasks

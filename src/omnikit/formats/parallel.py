@@ -45,6 +45,7 @@ class ParallelFormat(ChainFormat):
         steps: steps of units in a chunk. When one of the two is over, the rest of the other follows in one piece.
 
     The style stands before the reply, as it is needed with the first units.
+    Contract: gives the labels of `factors`, in their order.
     Ref: the interleaving of Zeng et al. 2024 (GLM-4-Voice, arXiv 2412.02612), in words instead of text tokens, so that
     the chunks do not depend on how a backbone cuts text.
 

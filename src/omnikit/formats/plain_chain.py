@@ -15,6 +15,7 @@ class PlainChainFormat(ChainFormat):
         factors: the style factors that a reply names, in the order in which they are written.
 
     The fewest tokens of all formats: no part is named. A line is empty where the part is not there.
+    Contract: gives the labels of `factors`, in their order.
     Ref: the chain of modality of Zhang et al. 2023 (SpeechGPT, arXiv 2305.11000), without its labels in words.
 
     >>> PlainChainFormat(factors=["emotion"]).factors

@@ -18,6 +18,9 @@ class TaggedFormat(ChainFormat):
     Beside JSON: no quotes to escape and no separators, but every part is named twice. In texts `&` and `<` are written
     `&amp;` and `&lt;`, so that nothing that is said spells a tag or a unit.
 
+    Contract: gives the labels of `factors`, in their order.
+    Ref: the chain of modality of Zhang et al. 2023 (SpeechGPT, arXiv 2305.11000), in tags.
+
     >>> TaggedFormat(factors=["emotion"]).factors
     ('emotion',)
     """

@@ -112,6 +112,17 @@ class HFSpeech(nn.Module):
         x = x[:, : int(steps.max())]
         return _averaged(x, steps, self.stride) if self.stride > 1 else (x, steps)
 
+    def num_steps(self, num_samples: int) -> int:
+        """Steps T of a recording of so many samples, by arithmetic."""
+        if self.front is not None:
+            steps = -(-num_samples // HOP_SIZE)
+        else:
+            kernels, strides = self.config.conv_kernel, self.config.conv_stride
+            steps = max(num_samples, _reach(kernels, strides))
+            for kernel, stride in zip(kernels, strides, strict=True):
+                steps = (steps - kernel) // stride + 1
+        return -(-steps // self.stride)
+
     def save_architecture(self, folder: Path) -> None:
         """Write what is needed to build the same model again without a network: its configuration, no weights."""
         from transformers import Wav2Vec2FeatureExtractor, WhisperFeatureExtractor

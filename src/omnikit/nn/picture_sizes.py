@@ -107,6 +107,9 @@ class AnyRes:
         offset = (rows - resized[0]) // 2, (columns - resized[1]) // 2
         return Slicing(self.side, best, resized, offset)
 
+    def __str__(self) -> str:
+        return f"slices of {self.side} pixels, up to {max(x * y for x, y in self.grids)} tiles"
+
     def _worth(self, grid: Grid, height: int, width: int) -> tuple[int, int]:
         columns, rows = grid[0] * self.side, grid[1] * self.side
         scale = min(columns / width, rows / height)

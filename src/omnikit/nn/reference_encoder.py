@@ -1,6 +1,6 @@
 """Waveform → style vector: a magnitude spectrogram and the reference encoder of a detokenizer, standing alone.
 
-Letters: S samples, F frequency bins, T frames, D style width.
+Letters: B batch, S samples, F frequency bins, T frames, D style width.
 """
 
 from __future__ import annotations
@@ -40,10 +40,13 @@ class ReferenceEncoder(nn.Module):
 
     def forward(self, wave: Tensor) -> Tensor:
         """One recording [S] of at least one hop → [D]."""
-        length = torch.tensor([len(wave)], device=wave.device)
-        spectrum, frames = self.spectrogram.linear(wave[None], length)  # [1, F, T]
-        mask = (torch.arange(spectrum.shape[-1], device=wave.device) < frames[:, None])[:, None].float()  # [1, 1, T]
-        return self.encoder(spectrum, mask)[0]
+        return self.batch(wave[None], torch.tensor([len(wave)], device=wave.device))[0]
+
+    def batch(self, wave: Tensor, lengths: Tensor) -> Tensor:
+        """Recordings [B, S] of at least one hop each → [B, D]; what their rows give alone where padding is masked."""
+        spectrum, frames = self.spectrogram.linear(wave, lengths)  # [B, F, T]
+        mask = (torch.arange(spectrum.shape[-1], device=wave.device) < frames[:, None])[:, None].float()  # [B, 1, T]
+        return self.encoder(spectrum, mask)
 
 
 def part_of(module: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from omnikit.published import s2u, u2s
+from omnikit.published import emova, s2u, u2s
 from omnikit.published.base import Layout
 
-LAYOUTS: tuple[Layout, ...] = (s2u.LAYOUT, u2s.LAYOUT, u2s.STYLES)
+LAYOUTS: tuple[Layout, ...] = (s2u.LAYOUT, u2s.LAYOUT, u2s.STYLES, *emova.LAYOUTS)
 """In the order of reading: a part may ask for the parts that come before it."""

@@ -43,10 +43,13 @@ class Part:
         Raises `WeightsError` naming every tensor of `source` that is missing, unknown or of another shape.
         """
         layout = self.layout
-        component = resolve(layout.component_id)(**layout.parameters(self.tensors, beside or {}))
+        parameters = layout.parameters(self.tensors, self.config, beside or {})
+        folder = Path(source) if Path(source).is_dir() else Path(source).parent
+        component = layout.make(resolve(layout.component_id), parameters, folder, self.config)
         converted = layout.convert(self.tensors, self.config)
         renamed = {layout.rename(name): tensor for name, tensor in converted.items()}
-        fill_from(component, {name: tensor for name, tensor in renamed.items() if name is not None}, source)
+        ours = {name: tensor for name, tensor in renamed.items() if name is not None}
+        fill_from(component, layout.fit(component, ours), source)
         if layout.named_by:
             name_after_weights(component, layout.named_by, layout.name_prefix)
         return component.eval()
@@ -61,14 +64,14 @@ def parts_of(tensors: Mapping[str, Tensor], config: Mapping[str, Any] | None = N
 
 
 def read_parts(path: Path) -> list[Part]:
-    """The known families in a file. Raises `WeightsError` when there is none, saying what was looked for."""
+    """The known families in a file or folder. Raises `WeightsError` when there is none, saying what was looked for."""
     tensors = read_tensors(path)
     parts = parts_of(tensors, _config_beside(path))
     if not parts:
         names = sorted(tensors)
         raise WeightsError(
             f"{path} holds no weights that omnikit knows: {len(names)} tensors, the first is {names[0]}.\n"
-            "Known families:\n" + "\n".join(f"  {layout.about} → {layout.component_id}" for layout in LAYOUTS[:5])
+            "Known families:\n" + "\n".join(f"  {layout.about} → {layout.component_id}" for layout in LAYOUTS)
         )
     return parts
 
@@ -76,10 +79,19 @@ def read_parts(path: Path) -> list[Part]:
 def _config_beside(path: Path) -> dict[str, Any]:
     """The settings that a published container keeps in the same folder; nothing where there are none."""
     try:
-        content = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+        folder = path if path.is_dir() else path.parent
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def load_whole(path: Path) -> dict[str, Component]:
+    """Every part of a published file or folder by slot. Raises `WeightsError` as `load_published` does."""
+    built: dict[str, Component] = {}
+    for part in read_parts(path):
+        built[part.slot] = part.build(str(path), built)
+    return built
 
 
 def load_published(path: Path, slot: str | None = None) -> Component:
@@ -96,5 +108,6 @@ def load_published(path: Path, slot: str | None = None) -> Component:
     (wanted,) = chosen
     beside: dict[str, Component] = {}
     for part in parts[: parts.index(wanted)]:
-        beside[part.slot] = part.build(str(path), beside)
+        if part.slot in wanted.layout.reads:
+            beside[part.slot] = part.build(str(path), beside)
     return wanted.build(str(path), beside)

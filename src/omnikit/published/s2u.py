@@ -5,6 +5,7 @@ Names and shapes are those of `tokenizer/spiral_fsq`. Ref: Chen et al., "EMOVA",
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from omnikit.errors import WeightsError
@@ -17,7 +18,7 @@ _BLOCKS = "encoder.feature_encoder.block_modules"
 _TRANSFORMERS = (3, 6)
 
 
-def parameters(tensors: Tensors, beside: Beside) -> dict[str, Any]:
+def parameters(tensors: Tensors, config: Mapping[str, Any], beside: Beside) -> dict[str, Any]:
     """Constructor parameters of `tokenizer/spiral_fsq` from tensor shapes."""
 
     def shape(name: str) -> tuple[int, ...]:

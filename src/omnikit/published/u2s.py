@@ -41,7 +41,7 @@ FACTORS = {
 """Factors of the published styles; defaults first."""
 
 
-def parameters(tensors: Tensors, beside: Beside) -> dict[str, Any]:
+def parameters(tensors: Tensors, config: Mapping[str, Any], beside: Beside) -> dict[str, Any]:
     """Constructor parameters of `detokenizer/uvits` from tensor shapes."""
 
     def shape(name: str) -> tuple[int, ...]:
@@ -122,7 +122,7 @@ def our_name(name: str) -> str:
     return f"{head}{dot}{last.upper()}" if last in ("gamma", "beta") else name
 
 
-def style_parameters(tensors: Tensors, beside: Beside) -> dict[str, Any]:
+def style_parameters(tensors: Tensors, config: Mapping[str, Any], beside: Beside) -> dict[str, Any]:
     """Constructor parameters of `style/label_centroid`."""
     space = beside["detokenizer"].style_space if "detokenizer" in beside else SPACE_UNKNOWN
     return {"dim": tensors["style_embedding.weight"].shape[1], "factors": FACTORS, "space_id": space, "scales": {}}
@@ -158,6 +158,7 @@ LAYOUT = Layout(
     anchor="enc_p.emb.weight",
     parameters=parameters,
     rename=our_name,
+    reads=("tokenizer",),
     named_by="style_space",
     name_prefix="uvits",
 )
@@ -167,4 +168,5 @@ STYLES = Layout(
     anchor="style_embedding.weight",
     parameters=style_parameters,
     convert=style_table,
+    reads=("tokenizer", "detokenizer"),
 )

@@ -25,9 +25,14 @@ class _Arrow:
 
 def draw_system(plan: Plan) -> str:
     """Inline SVG of a plan, inputs at the left and the voice at the right; wires of empty slots carry no label."""
+    fed = {link.wire.target for link in plan.links if link.port is not None}
+    starved = {link.wire.target for link in plan.links} - fed  # all that would come is none
     arrows = [
         _Arrow(
-            link.wire.source, link.wire.target, port_label(link.port) if link.port else (link.note,), link.port is None
+            link.wire.source,
+            link.wire.target,
+            port_label(link.port) if link.port else (link.note,),
+            link.port is None or link.wire.source in starved,
         )
         for link in plan.links
     ]

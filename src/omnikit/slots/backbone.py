@@ -6,12 +6,13 @@ Letters: B batch, L tokens, W backbone width, K codebooks, T units.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from omnikit.slots.base import Component
 from omnikit.slots.grammar import Rule
@@ -38,8 +39,9 @@ CONTROLS = (
 class Segment:
     """A stretch of a sequence: one of `text`, `units` ([K][T] ids), `frames` ([N, W] projected features), `control`.
 
-    `train` marks what the model must learn to write; features are only ever read. Controls are no text: nothing that a
-    user types can spell one.
+    `train` marks what the model must learn to write; features are only ever read. `heard` marks features and text that
+    were made of a recording: they stand where its units would. Controls are no text: nothing that a user types can
+    spell one.
     """
 
     text: str | None = None
@@ -47,6 +49,12 @@ class Segment:
     frames: Tensor | None = None
     control: str | None = None
     train: bool = False
+    heard: bool = False
+
+    @property
+    def is_speech(self) -> bool:
+        """Whether it is (part of) what a user says aloud."""
+        return self.heard or self.units is not None
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,17 @@ class Generated:
     finished: bool
 
 
+@dataclass
+class Memory:
+    """What a backbone has read of one conversation, so that `stream` need not read it again.
+
+    `kept` is the backbone's own; `reused` counts the positions of the last prompt that were not read again.
+    """
+
+    kept: Any = None
+    reused: int = 0
+
+
 class Backbone(Component):
     """A language model with unit tokens. Needs ports `embeds` (FramesPort of its width) and `units`; gives `units`."""
 
@@ -66,6 +85,12 @@ class Backbone(Component):
     unit_rate: Fraction
     layout: Layout
     vocab_id: str
+    max_positions: int | None = None
+    """The longest sequence that it reads or writes; None where there is no limit."""
+
+    def undecayed(self) -> list[nn.Parameter]:
+        """Tensors of which only some rows learn: weight decay would shrink the others."""
+        return []
 
     @abstractmethod
     def fit_text(self, texts: Iterable[str], vocab_size: int) -> None:
@@ -119,3 +144,21 @@ class Backbone(Component):
 
         With a `grammar`, every answer is finished and spells one of its replies, whatever the weights.
         """
+
+    def stream(
+        self,
+        prompt: Sequence[Segment],
+        *,
+        generator: torch.Generator,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        grammar: Rule | None = None,
+        memory: Memory | None = None,
+    ) -> Iterator[str]:
+        """The text that `generate` gives for one prompt, in pieces; a backbone that can gives them while it writes.
+
+        What `memory` holds of the beginning of the prompt need not be read again; the answer is the same.
+        """
+        yield self.generate(
+            [prompt], generator=generator, max_new_tokens=max_new_tokens, temperature=temperature, grammar=grammar
+        )[0].text

@@ -27,7 +27,8 @@ class HFSpeechEncoder(SpeechEncoder):
     Args:
         model: a published model, or the sizes of a random one (`nn.hf_speech.HFSpeechSizes`); by default two steps of
             20 ms are averaged into one (Qwen2-Audio does so before its language model).
-        out_dim: width W of the features, by a linear map of the encoder's; derived in a system.
+        out_dim: width W of the features, by a linear map of the encoder's; derived in a system. 0: the encoder's own
+            features without a map, for a projector to take (`projector@speech_projector=mlp`).
 
     Contract: 16 kHz mono → frames of `out_dim` at 50 Hz over the model's `stride`. Offline: the encoder hears it all.
     Raises: `OmnikitError` for a model that cannot be had or sizes that cannot be, `MediaError` for unusable audio.
@@ -38,14 +39,15 @@ class HFSpeechEncoder(SpeechEncoder):
     def __init__(self, model: Mapping[str, Any] = MODEL, out_dim: int = DERIVED) -> None:
         super().__init__()
         self.encoder = HFSpeech(_sizes(model))
-        self.project = nn.Linear(self.encoder.dim, out_dim)
+        self.project = nn.Linear(self.encoder.dim, out_dim) if out_dim else nn.Identity()
 
     @classmethod
     def contract(cls, model: Mapping[str, Any] = MODEL, out_dim: int = DERIVED) -> Contract:
         """16 kHz mono → frames of `out_dim` at the encoder's rate."""
+        facts = facts_of(_sizes(model))
         return Contract(
             needs={"audio": AudioPort(sample_rate=SAMPLE_RATE)},
-            gives={"frames": FramesPort(dim=out_dim, rate=facts_of(_sizes(model)).rate)},
+            gives={"frames": FramesPort(dim=facts.dim if out_dim == 0 else out_dim, rate=facts.rate)},
         )
 
     @classmethod
@@ -67,6 +69,10 @@ class HFSpeechEncoder(SpeechEncoder):
         longest = int(audio.lengths.max())
         steps, lengths = self.encoder(audio.wave[:, :longest], audio.lengths.long())
         return Frames(self.project(steps), lengths, self.encoder.rate)
+
+    def num_steps(self, num_samples: int) -> int:
+        """Steps T that a recording of so many samples takes."""
+        return self.encoder.num_steps(num_samples)
 
 
 def _sizes(model: Mapping[str, Any]) -> HFSpeechSizes:

@@ -10,34 +10,44 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from omnikit.data.language_batches import Ids, LanguageBatch, LanguageSample, UserInput
-from omnikit.data.media import read_image_size
+from omnikit.data.language_batches import TASKS, Ids, LanguageBatch, LanguageSample, UserInput
+from omnikit.data.media import located, read_image_size, resample
 from omnikit.errors import OmnikitError, unknown_name
-from omnikit.nn.picture_sizes import NativeSize
+from omnikit.nn.processes import num_processes
 from omnikit.slots.backbone import Backbone, Segment
 from omnikit.slots.format import Format
+from omnikit.slots.hearing import Hearing
+from omnikit.slots.input_style import LearnedInputStyle
 from omnikit.slots.projector import Projector
+from omnikit.slots.seeing import PictureSize, num_positions, picture_size, projected
 from omnikit.slots.vision_encoder import VisionEncoder
 from omnikit.stages.base import Stage
 from omnikit.stages.draws import generator
 from omnikit.stages.optim import Optim
-from omnikit.types import Images, Losses, SpokenTurn, Style, Units
+from omnikit.stages.shares import of_whole_mixture
+from omnikit.types import Losses, SpokenTurn, Style, Units
+
+Read = Mapping[str, Tensor | tuple[Segment, ...]]
+"""What is read of pictures (features [N, W]) and of recordings (segments beside or instead of units), by path."""
 
 
 class LanguageStage(Stage):
-    """Next-token cross-entropy of what the format makes of each sample, one padded batch for every task of a step.
+    """Next-token cross-entropy of what the format makes of each sample, all samples of a step in one packed row.
 
     Args:
-        rates: learning rate of the parts that learn (`vision_encoder`, `projector`, `backbone`); others are frozen.
+        rates: learning rate of the parts that learn (`vision_encoder`, `projector`, `backbone`, and those of `hearing`
+            that have anything to learn); others are frozen.
         misread: share of the units and of the trained text that is read as another token while it trains, so that a
             reply leans on what was heard rather than on its own beginning.
         seed: what is misread is a function of it, of the step and of the process.
+        vision_from: the first block of the vision encoder that learns, where it does; those before it are frozen.
         image_root: folder of the pictures, whose sizes are read where the vision encoder keeps them.
+        hearing: the parts that hear beside the tokenizer; none where units say everything.
 
     Raises `UnknownName` for a part that does not exist, `OmnikitError` when none learns.
     """
@@ -53,22 +63,33 @@ class LanguageStage(Stage):
         image_root: Path = Path(),
         misread: float = 0.0,
         seed: int = 0,
+        hearing: Hearing | None = None,
+        vision_from: int = 0,
     ) -> None:
         super().__init__()
+        self.hearing = hearing or Hearing()
         self.vision_encoder, self.projector, self.backbone, self.format = vision_encoder, projector, backbone, format
         if not 0 <= misread < 1:
             raise OmnikitError(f"misread is {misread}: a share of tokens, from 0 up to 1 (0.1 is usual; 0 is off).")
         self.optim, self.misread, self.seed = optim, misread, seed
         parts: dict[str, nn.Module] = {"vision_encoder": vision_encoder, "projector": projector, "backbone": backbone}
+        for name in ("speech_encoder", "speech_projector", "input_style"):
+            part = getattr(self.hearing, name)
+            if part is not None and any(True for _ in part.parameters()):
+                parts[name] = part
+                self.add_module(name, part)
         for name in rates:
             if name not in parts:
                 raise unknown_name("part with a learning rate", name, parts)
-        self.rates = {name: float(rate) for name, rate in rates.items() if rate > 0}
+        apart = {name for name, part in parts.items() if isinstance(part, LearnedInputStyle)}  # has its own stage
+        self.rates = {name: float(rate) for name, rate in rates.items() if rate > 0 and name not in apart}
         if not self.rates:
             raise OmnikitError(f"Nothing would learn: give a rate above 0 to any of {', '.join(parts)}.")
         self.frozen = [part for name, part in parts.items() if name not in self.rates]
         for part in self.frozen:
             part.requires_grad_(False)
+        if vision_from and "vision_encoder" in self.rates:
+            vision_encoder.learn_from(vision_from)
         self.image_root = image_root
 
     def train(self, mode: bool = True) -> LanguageStage:
@@ -93,80 +114,105 @@ class LanguageStage(Stage):
         """Mean loss of all trained tokens of the batch; parts: the mean of each task. With `draws`, some is misread."""
         misread = 0.0 if draws is None else self.misread
         features = self.see(batch)
-        totals, counts, parts = [], [], {}
-        for task in dict.fromkeys(sample.task for sample in batch.samples):
-            samples = [sample for sample in batch.samples if sample.task == task]
-            sequences = [sequence_of(sample, features, self.format, self.backbone) for sample in samples]
-            losses = self.backbone.loss(sequences, misread=misread, generator=draws)
-            parts[task] = losses.total.detach()
-            totals.append(losses.total)
-            counts.append(losses.parts["tokens"].sum())
-        shares = torch.stack(counts) / torch.stack(counts).sum()
-        return Losses((torch.stack(totals) * shares).sum(), parts)
+        tasks = list(dict.fromkeys(sample.task for sample in batch.samples))
+        samples = sorted(batch.samples, key=lambda sample: tasks.index(sample.task))
+        sequences = [sequence_of(sample, features, self.format, self.backbone) for sample in samples]
+        losses = self.backbone.loss(sequences, misread=misread, generator=draws)
+        means, tokens = losses.parts["sequences"], losses.parts["tokens"]  # [B]
+        kind = torch.tensor([tasks.index(sample.task) for sample in samples], device=means.device)  # [B]
+        counts = means.new_zeros(len(tasks)).index_add_(0, kind, tokens.to(means))
+        sums = means.new_zeros(len(tasks)).index_add_(0, kind, means * tokens)
+        parts = dict(zip(tasks, sums / counts, strict=True))
+        counted = dict(zip(tasks, (counts * batch.counts).tolist(), strict=True))
+        return of_whole_mixture(Losses(losses.total + self._untouched(), parts), counted, TASKS)
 
-    def see(self, batch: LanguageBatch) -> dict[str, Tensor]:
-        """Projected features [N, W] of every picture of the batch by its path."""
+    def _untouched(self) -> Tensor | float:
+        """Nothing, to which every part that learns is tied: of several processes, none may lack a part's gradients.
+
+        Each process sees its own rows, so only some may see a picture.
+        """
+        if num_processes() == 1:
+            return 0.0
+        beside = [getattr(self, name) for name in self.rates if name != "backbone"]
+        weights = [weight for part in beside for weight in part.parameters() if weight.requires_grad]
+        return sum((weight.sum() for weight in weights), torch.zeros((), device=self.device)) * 0.0
+
+    def see(self, batch: LanguageBatch) -> dict[str, Tensor | tuple[Segment, ...]]:
+        """Projected features [N, W] of every picture of the batch by its path; what is heard of its recordings, too."""
+        heard: dict[str, Tensor | tuple[Segment, ...]] = {}
+        if batch.audio is not None:
+            audio = batch.audio
+            rows = self.hearing.read(lambda rate: resample(audio, rate))
+            heard = dict(zip(batch.sound_paths, rows, strict=True))
         if not batch.paths:
-            return {}
+            return heard
         with nullcontext() if "vision_encoder" in self.rates else torch.no_grad():
-            frames = self.vision_encoder.encode(Images(batch.pixels, batch.sizes))
-        embeds = self.projector.project(frames)  # [I, N, W]
-        rows = zip(embeds.features, embeds.lengths.tolist(), strict=True)
-        return {path: row[:length] for path, (row, length) in zip(batch.paths, rows, strict=True)}
+            frames = self.vision_encoder.encode(batch.images)
+        return heard | dict(zip(batch.paths, projected(self.projector, frames, batch.images), strict=True))
 
     def count(self, sample: LanguageSample) -> int:
         """Positions that a sample takes; of pictures that keep their sizes, the header is read."""
         empty = torch.zeros(1, self.backbone.width)
-        features = {path: empty.expand(self.image_positions(path), -1) for path in sample.images}
+        features: dict[str, Tensor | tuple[Segment, ...]] = {
+            path: empty.expand(self.image_positions(path), -1) for path in sample.images
+        }
+        features |= {sound.path: self.hearing.blank(sound.seconds, self.backbone.width) for sound in sample.sounds}
         return self.backbone.count_tokens(sequence_of(sample, features, self.format, self.backbone))
 
     @property
-    def image_size(self) -> int | NativeSize:
-        """Side in pixels of the pictures that the encoder takes, or the bounds of those that keep their shape."""
-        return self.vision_encoder.contract(**self.vision_encoder.parameters_given).needs["image"].size
+    def image_size(self) -> PictureSize:
+        """What pictures the encoder takes: squares of a side in pixels, slices, or own sizes within bounds."""
+        return picture_size(self.vision_encoder)
 
     def image_positions(self, path: str) -> int:
         """Positions that a picture takes in a sequence."""
         size = self.image_size
-        seen = (size, size) if isinstance(size, int) else read_image_size(self.image_root / path)
-        return self.projector.num_positions(self.vision_encoder.num_positions(*seen))
+        seen = (size, size) if isinstance(size, int) else read_image_size(located(self.image_root, path))
+        return num_positions(self.vision_encoder, self.projector, seen)
 
     def configure_optimizers(self) -> Any:
-        """AdamW with one group for each part that learns, all on the stage's schedule."""
-        groups = []
+        """AdamW with one group for each part that learns (tensors of which some rows learn apart), on one schedule."""
+        groups: list[dict[str, Any]] = []
+        partly = {id(weight) for weight in self.backbone.undecayed()}
         for name, rate in self.rates.items():
             weights = [item for item in getattr(self, name).parameters() if item.requires_grad]
-            if weights:
-                groups.append({"params": weights, "lr": rate, "name": name})
+            whole = [item for item in weights if id(item) not in partly]
+            if whole:
+                groups.append({"params": whole, "lr": rate, "name": name})
+            if len(whole) < len(weights):
+                rest = [item for item in weights if id(item) in partly]
+                groups.append({"params": rest, "lr": rate, "name": f"{name} rows", "weight_decay": 0.0})
         optimizer, schedule = self.optim.build(groups)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def _segments(user: UserInput, features: Mapping[str, Tensor]) -> Iterator[Segment]:
-    """Picture, speech and typed text of a user's input, in this order."""
-    if user.image is not None:
-        yield Segment(frames=features[user.image])
+def _segments(user: UserInput, read: Read) -> Iterator[Segment]:
+    """Pictures, speech and typed text of a user's input, in this order."""
+    for image in user.images:
+        yield Segment(frames=cast(Tensor, read[image]))
+    if user.sound is not None:
+        yield from cast(tuple[Segment, ...], read[user.sound.path])
     if user.units is not None:
         yield Segment(units=user.units)
     if user.text is not None:
         yield Segment(text=user.text)
 
 
-def prompt_of(sample: LanguageSample, features: Mapping[str, Tensor], format: Format) -> list[Segment]:
-    """What the backbone reads of a sample; `features` [N, W] of its pictures by path."""
+def prompt_of(sample: LanguageSample, features: Read, format: Format) -> list[Segment]:
+    """What the backbone reads of a sample; `features` of its pictures and recordings by path."""
     past = [(list(_segments(user, features)), SpokenTurn(text=reply)) for user, reply in sample.history]
     return format.prompt(sample.task, list(_segments(sample.user, features)), past)
 
 
-def sequence_of(
-    sample: LanguageSample, features: Mapping[str, Tensor], format: Format, backbone: Backbone
-) -> list[Segment]:
+def sequence_of(sample: LanguageSample, features: Read, format: Format, backbone: Backbone) -> list[Segment]:
     """What the backbone reads and, as trained segments, learns to write of a sample."""
+    tells_tone = set(format.factors) <= set(sample.heard_style)
     turn = SpokenTurn(
         text=sample.text,
         user_text=sample.heard,
         style=Style(labels=(sample.style,), source="model") if sample.style else Style(),
         units=None if sample.units is None else _units(sample.units, backbone),
+        user_style=Style(labels=(sample.heard_style,)) if tells_tone and sample.heard_style else Style(),
     )
     return [*prompt_of(sample, features, format), *format.target(sample.task, turn, backbone)]
 
@@ -175,7 +221,8 @@ def texts_of(samples: Iterable[LanguageSample], format: Format, backbone: Backbo
     """Every stretch of text that samples make the backbone read or write; what its text vocabulary should fit."""
     blank = torch.zeros(0, backbone.width)
     for sample in samples:
-        for segment in sequence_of(sample, dict.fromkeys(sample.images, blank), format, backbone):
+        silent: Read = {**dict.fromkeys(sample.images, blank), **{sound.path: () for sound in sample.sounds}}
+        for segment in sequence_of(sample, silent, format, backbone):
             if segment.text:
                 yield segment.text
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -26,6 +26,21 @@ def of_whole_batch(losses: Losses, count: int) -> Losses:
     values = (sum_over_processes(values) / counted).to(losses.total.dtype)
     own = losses.total * (count * num_processes() / counted).to(losses.total.dtype)
     return Losses(own + (values[0] - own).detach(), dict(zip(names, values[1:], strict=True)))
+
+
+def of_whole_mixture(losses: Losses, counts: Mapping[str, float], names: Sequence[str]) -> Losses:
+    """The losses of the whole batch where every part is a mean over a count of its own, the total one over all counts.
+
+    `names` are the parts that any process may have, in the same order everywhere; `counts` are of this process.
+    """
+    if num_processes() == 1:
+        return losses
+    total = of_whole_batch(Losses(losses.total, {}), int(sum(counts.values()))).total
+    own = [(counts.get(name, 0.0), float(losses.parts[name]) if counts.get(name) else 0.0) for name in names]
+    table = torch.tensor([(count, mean * count) for count, mean in own], dtype=torch.float64, device=total.device)
+    counted, summed = sum_over_processes(table).unbind(1)
+    rows = zip(names, counted, (summed / counted).to(total.dtype), strict=True)
+    return Losses(total, {name: mean for name, count, mean in rows if count > 0})
 
 
 def counts_of_all(counts: Mapping[str, float], device: torch.device) -> dict[str, float]:

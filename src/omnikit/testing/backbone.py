@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from omnikit.contracts import FramesPort, UnitsPort
-from omnikit.slots.backbone import CONTROLS, Backbone, Segment
+from omnikit.slots.backbone import CONTROLS, Backbone, Memory, Segment
 from omnikit.testing.kit import NotApplicable, Subject, Suite, expect, expect_gradient, expect_same, refused
 from omnikit.testing.material import draws, features, units
 
@@ -172,6 +172,29 @@ def greedy_batch_equals_singles(subject: Subject) -> None:
         expect(alone == together[index], f"prompt {index} is answered {together[index].ids}, alone {alone.ids}.")
 
 
+def streams_what_it_generates(subject: Subject) -> None:
+    """Pieces of a stream, joined, are the text that `generate` gives, greedy and drawn."""
+    backbone = subject.component
+    for prompt in _prompts(subject, backbone):
+        for heat in (0.0, 1.0):
+            (whole,) = backbone.generate([prompt], generator=draws(), max_new_tokens=_NEW, temperature=heat)
+            pieces = list(backbone.stream(prompt, generator=draws(), max_new_tokens=_NEW, temperature=heat))
+            expect("".join(pieces) == whole.text, f"the stream gives {pieces}, at once it is '{whole.text}'.")
+
+
+def a_memory_changes_nothing(subject: Subject) -> None:
+    """A longer prompt after a shorter one, and then a wholly other one, is answered as without a memory."""
+    backbone = subject.make()  # taught a little, so that what it writes depends on the whole prompt
+    _teach(subject, backbone, 40)
+    first, other, third = _prompts(subject, backbone.eval())
+    memory = Memory()
+    for prompt in (first, [*first, Segment(text=_TEXTS[1]), *third], other, [*other, *third[1:]]):
+        (whole,) = backbone.generate([prompt], generator=draws(), max_new_tokens=_NEW)
+        told = "".join(backbone.stream(prompt, generator=draws(), max_new_tokens=_NEW, memory=memory))
+        expect(told == whole.text, f"with a memory '{told}' is written, without one '{whole.text}'.")
+        expect(0 <= memory.reused < backbone.count_tokens(prompt), f"{memory.reused} positions were not read again.")
+
+
 def drawing_follows_the_generator(subject: Subject) -> None:
     """Above temperature 0 the same generator state writes the same, and another one something else."""
     backbone = subject.component
@@ -253,6 +276,8 @@ SUITE = Suite(
         loss_of_a_batch_is_that_of_its_rows,
         learns,
         greedy_batch_equals_singles,
+        streams_what_it_generates,
+        a_memory_changes_nothing,
         drawing_follows_the_generator,
         refuses_what_is_too_long,
         refuses_what_is_empty,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from fractions import Fraction
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 
 from omnikit.contracts import (
     DERIVED,
+    AudioPort,
     Contract,
     FramesPort,
     Free,
@@ -81,7 +84,7 @@ class Case:
         except Broken as broken:
             return Result(subject.component_id, self.name, self.promise, "failed", str(broken))
         except Exception as error:
-            return Result(subject.component_id, self.name, self.promise, "failed", f"{type(error).__name__}: {error}")
+            return Result(subject.component_id, self.name, self.promise, "failed", _unexpected(error))
         return Result(subject.component_id, self.name, self.promise, "passed")
 
 
@@ -104,6 +107,17 @@ class Result:
         return f"{self.component} {self.case}: {self.outcome}" + (
             f"\n  {self.promise}\n  {self.detail}" if self.detail else ""
         )
+
+
+def _unexpected(error: Exception) -> str:
+    """What a case met that it does not ask for, and where it came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [frame for frame in frames if Path(frame.filename).parent != Path(__file__).parent]
+    place = (outside or frames)[-1]
+    found = f"{type(error).__name__}: {error}"
+    return (
+        f"{found}\nIt came from {Path(place.filename).name}, line {place.lineno}; this input must not raise anything."
+    )
 
 
 @dataclass(frozen=True)
@@ -147,6 +161,7 @@ class Subject:
 
 
 _STAND_INS: dict[tuple[type[Port], str], Any] = {
+    (AudioPort, "sample_rate"): 16_000,
     (UnitsPort, "codebooks"): (16,),
     (UnitsPort, "rate"): Fraction(25),
     (UnitsPort, "layout"): "frame",

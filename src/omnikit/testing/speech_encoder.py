@@ -57,6 +57,15 @@ def features_are_as_declared(subject: Subject) -> None:
 
 
 @torch.no_grad()
+def steps_are_known_before(subject: Subject) -> None:
+    """`num_steps` says how many steps a recording takes, without a tensor."""
+    _hears(subject)
+    audio, frames = _audio(subject), outputs(subject, subject.component)
+    said = [subject.component.num_steps(length) for length in audio.lengths.tolist()]
+    expect(said == frames.lengths.tolist(), f"num_steps says {said}, but {frames.lengths.tolist()} come out.")
+
+
+@torch.no_grad()
 def batch_equals_singles(subject: Subject) -> None:
     """A padded batch gives the features of its recordings alone."""
     _hears(subject)
@@ -86,6 +95,7 @@ SUITE = Suite(
     cases=(
         gives_nothing_where_it_declares_nothing,
         features_are_as_declared,
+        steps_are_known_before,
         batch_equals_singles,
         gradient_reaches_its_weights,
     ),

@@ -12,6 +12,7 @@ from typing import Any, get_args
 import torch
 
 from omnikit.contracts import AudioPort, UnitsPort
+from omnikit.errors import OmnikitError
 from omnikit.slots.tokenizer import LabelKind, SpeechTokenizer
 from omnikit.slots.unit_stream import frames_of
 from omnikit.testing.kit import NotApplicable, Subject, Suite, expect, expect_gradient, expect_same, first_of, refused
@@ -19,6 +20,7 @@ from omnikit.testing.material import draws, on, row, sounds
 from omnikit.types import Audio, Units
 
 _SECONDS = (0.62, 0.3, 0.9)
+_MINUTE_S = 60.0
 _SLACK_FRAMES = 2
 _FEATURE_GAP = 1e-4
 
@@ -115,6 +117,20 @@ def hears_very_short_sound(subject: Subject) -> None:
     for lengths in ([1], [rate // 100], [1, rate // 2]):
         units = subject.component.encode(sounds(lengths, rate))
         expect(int(units.lengths.min()) >= 1, f"recordings of {lengths} samples give {units.lengths.tolist()} units.")
+
+
+def hears_a_minute(subject: Subject) -> None:
+    """Sixty seconds give units for all of them, or are refused with a clear error; nothing is cut off unsaid."""
+    audio = _audio(subject, (_MINUTE_S,))
+    try:
+        units = subject.component.encode(audio)
+    except OmnikitError:
+        return
+    frames = int(units.lengths[0] if units.durations is None else units.durations.sum())
+    wanted = _MINUTE_S * float(units.rate)
+    expect(
+        abs(frames - wanted) <= _SLACK_FRAMES, f"60 s give {frames} frames, {wanted:g} are declared; read all of it."
+    )
 
 
 def hears_silence(subject: Subject) -> None:
@@ -267,6 +283,7 @@ SUITE = Suite(
         lasts_as_declared,
         layout_is_kept,
         hears_very_short_sound,
+        hears_a_minute,
         hears_silence,
         refuses_bad_sound,
         streams_as_declared,

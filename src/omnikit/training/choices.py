@@ -9,7 +9,7 @@ from typing import Any
 from omnikit.artefacts import CARD, locate, read_card, trained_parameters
 from omnikit.contracts import bind_parameters
 from omnikit.errors import WeightsError
-from omnikit.registry import SLOTS, resolve
+from omnikit.registry import SEATS, resolve, slots
 from omnikit.wiring import Node, Plan, Wire, negotiate
 
 NAMES_OF_MEANING = ("vocab_id", "space_id", "style_space")
@@ -19,13 +19,16 @@ NAMES_OF_MEANING = ("vocab_id", "space_id", "style_space")
 def slot_nodes(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The component nodes of a config by slot."""
     return {
-        slot: config[slot] for slot in SLOTS if isinstance(config.get(slot), Mapping) and "component" in config[slot]
+        slot: config[slot]
+        for slot in (*slots(), *SEATS)
+        if isinstance(config.get(slot), Mapping) and "component" in config[slot]
     }
 
 
 def weight_folders(config: Mapping[str, Any], earlier: Sequence[Path] = ()) -> dict[str, Path]:
     """Where each slot's trained weights are: its own `weights`, else the latest `earlier` folder, else root `weights`.
 
+    Slots that the config calls `fresh` never take the root's.
     Slots without trained weights are left out, also those where the folders hold another component than the one chosen.
     """
     found: dict[str, Path] = {}
@@ -35,7 +38,8 @@ def weight_folders(config: Mapping[str, Any], earlier: Sequence[Path] = ()) -> d
             found[slot] = folder if (folder / CARD).is_file() else folder / slot
             read_card(found[slot])
             continue
-        roots = [*reversed(earlier), *([locate(str(config["weights"]))] if config.get("weights") else [])]
+        rooted = config.get("weights") and slot not in config.get("fresh", ())
+        roots = [*reversed(earlier), *([locate(str(config["weights"]))] if rooted else [])]
         folder = next((root / slot for root in roots if _holds(root / slot, node["component"])), None)
         if folder is not None:
             found[slot] = folder

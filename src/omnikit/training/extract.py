@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import soundfile
+import soxr
 import torch
 
+from omnikit.contracts import AudioPort
 from omnikit.data.buckets import length_batches
 from omnikit.data.locks import locked
 from omnikit.data.records import read_records
@@ -39,14 +41,23 @@ def extract_units(
         if not todo:
             return store
         print(f"extracting units of {len(todo)} recordings with {tokenizer.vocab_id}", file=sys.stderr, flush=True)
+        port = tokenizer.contract(**tokenizer.parameters_given).needs["audio"]
+        assert isinstance(port, AudioPort)  # the slot's promise
+        rate = int(port.sample_rate)
         found: dict[str, np.ndarray] = {}
         for batch in length_batches([audio[path] for path in todo], batch_s):
             paths = [todo[index] for index in batch]
-            waves = [soundfile.read(corpus / path, dtype="float32") for path in paths]
-            rows = encode_waves(tokenizer, [wave for wave, _ in waves], waves[0][1])
+            waves = [_wave(corpus / path, rate) for path in paths]
+            rows = encode_waves(tokenizer, waves, rate)
             found.update({path: codes for path, (codes, _) in zip(paths, rows, strict=True)})
         store.add(found)
     return store
+
+
+def _wave(path: Path, rate: int) -> np.ndarray:
+    """A recording [S] at `rate` Hz, resampled where it has another one."""
+    wave, own = soundfile.read(path, dtype="float32")
+    return wave if own == rate else soxr.resample(wave, own, rate).astype(np.float32)
 
 
 def encode_waves(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from omnikit.training.input_style_jobs import input_style_job
 from omnikit.training.job import Context, Job
 from omnikit.training.mind_jobs import language_job, vision_job
 from omnikit.training.speech_jobs import detokenizer_job, tokenizer_job, tokenizer_pretrain_job
@@ -14,6 +15,7 @@ JOBS: dict[str, Callable[[Context], Job]] = {
     "tokenizer": tokenizer_job,
     "detokenizer": detokenizer_job,
     "style": style_job,
+    "input_style": input_style_job,
     "vision": vision_job,
     "language": language_job,
 }

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, cast
 
 import torch
 
-from omnikit.data.language_batches import LanguageBatches, LanguageSample, language_samples
+from omnikit.data.language_batches import LanguageBatches
 from omnikit.data.scene_batches import SceneBatches
-from omnikit.errors import DataError
 from omnikit.slots.backbone import Backbone
 from omnikit.slots.base import Component
 from omnikit.slots.format import Format
+from omnikit.slots.hearing import Hearing
 from omnikit.slots.projector import Projector
 from omnikit.slots.tokenizer import SpeechTokenizer
 from omnikit.slots.vision_encoder import VisionEncoder
 from omnikit.stages.language import LanguageStage, texts_of
 from omnikit.stages.optim import Optim
 from omnikit.stages.vision import VisionStage
-from omnikit.training.extract import audio_of, extract_units, records_of
 from omnikit.training.job import Context, Job
+from omnikit.training.mixtures import Material
+from omnikit.training.reading import Reading
 from omnikit.types import Units
+
+HEARING = ("speech_encoder", "speech_projector", "input_style")
+"""The places of the parts that hear beside the tokenizer, in the order of `slots.hearing.Hearing`."""
 
 
 def vision_job(context: Context) -> Job:
@@ -50,11 +53,13 @@ def language_job(context: Context) -> Job:
     backbone = cast(Backbone, context.parts["backbone"])
     tokenizer = cast(SpeechTokenizer, context.parts["tokenizer"])
     form = cast(Format, context.parts["format"])
-    samples, checks = (_samples(context, tokenizer, split) for split in ("train", "valid"))
+    hearing = Hearing(*(cast(Any, context.parts.get(slot)) for slot in HEARING))
+    material = Material(context, tokenizer, hearing)
     if "backbone" not in context.weights:
         texts = chain(
-            texts_of(chain.from_iterable(samples.values()), form, backbone),
-            written_in(records_of(context.corpus, *(f"{kind}.train" for kind in settings["text_from"]))),
+            texts_of(material.samples("train"), form, backbone),
+            material.written(settings["text_from"]),
+            () if hearing.input_style is None else hearing.input_style.texts(),
         )
         backbone.fit_text(texts, settings["text_vocab"])
         backbone.init_unit_embeddings(unit_vectors(tokenizer), torch.Generator().manual_seed(context.seed))
@@ -68,24 +73,24 @@ def language_job(context: Context) -> Job:
         image_root=context.corpus,
         misread=settings["misread"],
         seed=context.seed,
+        hearing=hearing,
+        vision_from=settings["vision_from"],
     )
-    batches, check = (
-        LanguageBatches(
+    reading = Reading(context.folder, settings["batch_tokens"], resumed=context.start > 0)
+
+    def batches(split: str, num_batches: int, start: int = 0) -> LanguageBatches:
+        return LanguageBatches(
             context.corpus,
-            chosen,
-            settings["mixture"],
-            module.count,
-            batch_tokens=settings["batch_tokens"],
+            material.mixture(split, module.count, settings["batch_tokens"], backbone.max_positions),
             image_size=module.image_size,
-            num_batches=number,
-            seed=context.seed,
+            num_batches=num_batches,
             start=start,
+            origin=(reading.step, reading.state) if start else None,
+            audio_rate=hearing.sample_rate,
         )
-        for chosen, number, start in (
-            (samples, settings["optim"]["steps"], context.start),
-            (checks, settings["num_valid_batches"], 0),
-        )
-    )
+
+    train = batches("train", settings["optim"]["steps"], context.start)
+    valid = batches("valid", settings["num_valid_batches"]) if material.has("valid") else None
 
     def finish() -> dict[str, Component]:
         parts = {slot: context.parts[slot] for slot in context.config["stage"]["trains"]}
@@ -93,32 +98,7 @@ def language_job(context: Context) -> Job:
             context.settle(part)
         return parts
 
-    return Job(module, batches, check, finish)
-
-
-def _samples(context: Context, tokenizer: SpeechTokenizer, split: str) -> dict[str, list[LanguageSample]]:
-    """Samples of every task of the mixture, from the kinds of record that the recipe names as its sources."""
-    settings = context.settings
-    found: dict[str, list[LanguageSample]] = {}
-    for task, weight in settings["mixture"].items():
-        if weight <= 0:
-            continue
-        if not settings["sources"].get(task):
-            raise DataError(
-                f"The mixture has a weight for '{task}' and the recipe no sources for it.\n"
-                f"Name kinds of record, for example recipe.{context.config['stage']['name']}.sources.{task}=[dialogue]."
-            )
-        records = records_of(context.corpus, *(f"{kind}.{split}" for kind in settings["sources"][task]))
-        store: Mapping[str, Any] = {}
-        if task != "caption":
-            store = extract_units(tokenizer, context.corpus, audio_of(records, renderings=task == "asr"))
-        found |= language_samples(records, [task], store, typed_share=settings["typed_share"])
-    return found
-
-
-def written_in(records: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Every text that somebody writes or says in corpus records."""
-    return (message["text"] for record in records for message in record["messages"] if "text" in message)
+    return Job(module, train, valid, finish, callbacks=(reading,))
 
 
 def unit_vectors(tokenizer: SpeechTokenizer) -> torch.Tensor:

@@ -5,7 +5,6 @@ The same command again resumes an interrupted run from its last checkpoint and d
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
@@ -15,30 +14,30 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 from lightning.fabric.utilities.seed import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 from torch import distributed
 from torch.utils.data import DataLoader
 
 from omnikit.artefacts import fill, read_card, read_checkpoint, save_component
-from omnikit.data.corpus import read_summary
 from omnikit.data.shares import Share
 from omnikit.errors import OmnikitError
 from omnikit.nn.processes import num_processes
 from omnikit.registry import resolve
 from omnikit.slots.base import Component
+from omnikit.slots.input_style import LearnedInputStyle
 from omnikit.training.choices import plan_of
+from omnikit.training.identity import run_key, slots_of
 from omnikit.training.job import Context, Job
 from omnikit.training.jobs import JOBS
+from omnikit.training.mixtures import identity_of
 from omnikit.training.progress import Lines, Saver
 from omnikit.training.records import Cost, Curves, start_record, write_json
+from omnikit.training.sharding import checkpoint_activations, compile_blocks, gather, strategy_of
 from omnikit.wiring import Plan
 
-CHANGE_RESULTS = ("precision", "gradient_clip")
-"""Settings of the trainer that change what is learnt; the others say where and how fast."""
-SHOW_RESULTS = ("media",)
-"""Settings of a stage that change only what is shown while it trains."""
+PARAMETERLESS = ("format", "speech_encoder", "speech_projector", "input_style", "style")
+"""Places whose parts may have nothing to train."""
 
 
 def run_stage(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,18 +48,17 @@ def run_stage(config: Mapping[str, Any]) -> dict[str, Any]:
     stage, out = config["stage"], Path(config["out"])
     folder = out / stage["name"]
     corpus = Path(config["data"]["path"])
-    summary = read_summary(corpus)
-    identity = {"sha256": summary.content_sha256, "seed": summary.seed, "hours": summary.hours}
+    identity = identity_of(config["data"])
     earlier = [out / name / "parts" for name in stage["after"]]
     plan, weights = plan_of(config, earlier)
-    missing = [slot for slot in stage["requires"] if slot not in weights]
+    missing = [slot for slot in _required(stage, plan) if slot not in weights]
     if missing:
         raise OmnikitError(
             f"Stage {stage['name']} needs a trained {' and '.join(missing)}.\n"
             f"Train it first (stages before this one: {', '.join(stage['after'])}), or name weights: "
             f"{missing[0]}.weights=PATH or weights=tiny."
         )
-    key = _key(config, identity, plan, weights)
+    key = run_key(config, identity, plan, {slot: read_card(path)["sha256"] for slot, path in weights.items()})
     state = _state(folder, key, bool(config["overwrite"]))
     if state.get("finished") and not first_process():
         return {}
@@ -89,12 +87,21 @@ def run_stage(config: Mapping[str, Any]) -> dict[str, Any]:
             if job.complete:
                 shutil.copytree(folder / "parts" / slot, out / "system" / slot, dirs_exist_ok=True)
         if job.complete:
-            _complete_system(out / "system", parts, plan)
+            bound = {"tokenizer", "detokenizer"} & set(stage["trains"])  # what others have to be trained for anew
+            given = {slot: path for slot, path in weights.items() if not bound or slot in parts}
+            _complete_system(out / "system", parts, plan, given)
         write_json(folder / "state.json", {"key": key, "finished": True})
         checkpoint.unlink(missing_ok=True)
     if num_processes() > 1:
         distributed.barrier()
     return cost if first_process() else {}
+
+
+def _required(stage: Mapping[str, Any], plan: Plan) -> list[str]:
+    """The slots that must be trained before; an input style that names what it has learnt is one where it is used."""
+    style = plan.nodes.get("input_style") if "input_style" in stage["uses"] else None
+    is_learned = style is not None and issubclass(resolve(style.component), LearnedInputStyle)
+    return [*stage["requires"], *(["input_style"] if is_learned else [])]
 
 
 def first_process() -> bool:
@@ -107,6 +114,10 @@ def _fit(job: Job, context: Context, checkpoint: Path) -> dict[str, Any]:
     cost = Cost(context.folder, job.module)
     saver = Saver(checkpoint, settings["checkpoint_minutes"])
     steps = len(job.train)  # type: ignore[arg-type]
+    if settings["activation_checkpointing"]:
+        checkpoint_activations(job.module)
+    if settings["compile"]:
+        compile_blocks(job.module)
     callbacks: list[lightning.Callback] = [cost, _Step(), _Shares(job), *job.callbacks, saver]
     if first_process():
         shown = Lines(context.config["stage"]["name"], steps, context.start)
@@ -118,7 +129,8 @@ def _fit(job: Job, context: Context, checkpoint: Path) -> dict[str, Any]:
         trainer = lightning.Trainer(
             accelerator=settings["accelerator"],
             devices=settings["devices"],
-            strategy=_strategy(settings),
+            num_nodes=settings["num_nodes"],
+            strategy=strategy_of(settings),
             precision=settings["precision"],
             gradient_clip_val=None if not job.module.automatic_optimization else settings["gradient_clip"],
             max_epochs=1,
@@ -142,14 +154,8 @@ def _fit(job: Job, context: Context, checkpoint: Path) -> dict[str, Any]:
         if trainer.world_size == 1:  # the other processes are gone, and saving would wait for them
             saver.save(trainer)
         raise KeyboardInterrupt
+    gather(job.module, keep=first_process())
     return cost.write() if first_process() else {}
-
-
-def _strategy(settings: Mapping[str, Any]) -> str:
-    """`auto` with several devices: data parallel, minding weights that a step leaves out (layers dropped at random)."""
-    devices = settings["devices"]
-    one = torch.cuda.device_count() < 2 if devices == "auto" else str(devices) in ("1", "[0]")
-    return settings["strategy"] if settings["strategy"] != "auto" or one else "ddp_find_unused_parameters_true"
 
 
 class _Shares(lightning.Callback):
@@ -173,7 +179,7 @@ class _Step(lightning.Callback):
 def _build(plan: Plan, weights: Mapping[str, Path], stage: Mapping[str, Any]) -> dict[str, Component]:
     """The parts a stage uses: trained ones from their folders, new ones by the plan; nothing else is allocated."""
     parts = {}
-    for slot in _slots_of(stage):
+    for slot in slots_of(stage):
         if slot not in plan.nodes:
             continue
         parts[slot] = resolve(plan.nodes[slot].component)(**plan.parameters[slot])
@@ -183,46 +189,20 @@ def _build(plan: Plan, weights: Mapping[str, Path], stage: Mapping[str, Any]) ->
     return parts
 
 
-def _complete_system(folder: Path, parts: Mapping[str, Component], plan: Plan) -> None:
-    """Write the parts that have nothing to train, so that the folder of a finished run loads as a system."""
+def _complete_system(folder: Path, parts: Mapping[str, Component], plan: Plan, weights: Mapping[str, Path]) -> None:
+    """Add what a run did not train, so that its folder loads as a system: parts with `weights`, and those without."""
+    for slot, trained in weights.items():
+        if not (folder / slot).exists():
+            shutil.copytree(trained, folder / slot)
     for slot, node in plan.nodes.items():
         cls = resolve(node.component)
         if (folder / slot).exists():
             continue
-        part = parts.get(slot) or (
-            cls(**plan.parameters[slot]) if slot in ("format", "speech_encoder", "style") else None
-        )
+        part = parts.get(slot) or (cls(**plan.parameters[slot]) if slot in PARAMETERLESS else None)
         if part is not None and not any(True for _ in part.parameters()):
             save_component(part, folder / slot)
     wires = {"wires": [str(link.wire) for link in plan.links]}
     write_json(folder / "system.json", wires)
-
-
-def _slots_of(stage: Mapping[str, Any]) -> list[str]:
-    """The slots that a stage touches; no other part of the system can change its result."""
-    return list(dict.fromkeys((*stage["trains"], *stage["requires"], *stage["uses"])))
-
-
-def _key(config: Mapping[str, Any], identity: Mapping[str, Any], plan: Plan, weights: Mapping[str, Path]) -> str:
-    """Hash of everything that can change the result: the stage, its parts and their weights, the data, the seed."""
-    parts = {
-        slot: {
-            "component": plan.nodes[slot].component,
-            "parameters": plan.parameters[slot],
-            "weights": read_card(weights[slot])["sha256"] if slot in weights else None,
-        }
-        for slot in _slots_of(config["stage"])
-        if slot in plan.nodes
-    }
-    settings = {name: value for name, value in config["stage"]["settings"].items() if name not in SHOW_RESULTS}
-    kept = {
-        "stage": {**config["stage"], "settings": settings},
-        "seed": config["seed"],
-        "trainer": {name: config["trainer"][name] for name in CHANGE_RESULTS},
-        "parts": parts,
-        "data": {**config["data"], "path": None, "identity": identity},
-    }
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _state(folder: Path, key: str, overwrite: bool) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 
 from omnikit.artefacts import name_after_weights
+from omnikit.contracts import AudioPort
 from omnikit.data.characters import character_items
 from omnikit.data.lexicon import LanguagePack, language_pack
 from omnikit.data.speech_batches import Perturbation, SpeechBatches, audio_items, phone_items, within
@@ -77,6 +78,9 @@ def tokenizer_job(context: Context) -> Job:
     """Training on every recording of the training split that has the labels the tokenizer learns from."""
     settings = context.settings
     tokenizer = cast(SpeechTokenizer, context.parts["tokenizer"])
+    port = context.plan.contracts["tokenizer"].needs["audio"]
+    assert isinstance(port, AudioPort)  # the slot's promise
+    rate = int(port.sample_rate)
     pack = language_pack(settings["phones"])
     if tokenizer.labels == "phones":
         _refuse_too_few_classes(context, pack)
@@ -93,16 +97,24 @@ def tokenizer_job(context: Context) -> Job:
         seed=context.seed,
         start=context.start,
         perturbation=Perturbation(**settings["perturbation"]),
+        sample_rate=rate,
     )
     check = SpeechBatches(
-        context.corpus, valid, batch_s=VALID_BATCH_S, num_batches=_one_pass(valid, VALID_BATCH_S), seed=0
+        context.corpus,
+        valid,
+        batch_s=VALID_BATCH_S,
+        num_batches=_one_pass(valid, VALID_BATCH_S),
+        seed=0,
+        sample_rate=rate,
     )
 
     def finish() -> dict[str, Component]:
         context.settle(tokenizer)
         if tokenizer.is_fitted_afterwards:
             num_batches = min(_one_pass(train, 60.0), int(FITTED_S // 60))
-            heard = SpeechBatches(context.corpus, train, batch_s=60.0, num_batches=num_batches, seed=context.seed)
+            heard = SpeechBatches(
+                context.corpus, train, batch_s=60.0, num_batches=num_batches, seed=context.seed, sample_rate=rate
+            )
             recordings = (move(heard[i].audio, tokenizer.device) for i in range(len(heard)))
             tokenizer.fit_units(recordings, torch.Generator().manual_seed(context.seed))
             context.settle(tokenizer)
@@ -172,7 +184,7 @@ def detokenizer_job(context: Context) -> Job:
     def finish() -> dict[str, Component]:
         module.settle()
         context.settle(detokenizer)
-        if style.factors:
+        if style.factors and "style" in context.plan.contracts["detokenizer"].needs:
             space = name_after_weights(detokenizer, "style_space", id_of(type(detokenizer)).split("/")[1])
             heard = labelled_vectors(detokenizer, context.corpus)
             style.fit(heard.vectors, heard.labels, space)

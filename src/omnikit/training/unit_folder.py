@@ -32,7 +32,6 @@ from omnikit.slots.tokenizer import SpeechTokenizer
 from omnikit.training.extract import encode_waves
 
 CARD, FAILURES = "units.json", "failures.jsonl"
-AUDIO_ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 BATCH_S = 30.0
 PIECE_S = 600.0
 _WORK, _PLAN = ".pieces", "plan.json"
@@ -49,18 +48,6 @@ class UnitFolder:
     num_units: int
     seconds: float
     failures: Mapping[str, str]
-
-
-def recordings_in(folder: Path) -> list[str]:
-    """Paths, relative to `folder`, of all sound files below it. Raises `DataError` where there are none."""
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}.")
-    found = sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.suffix.lower() in AUDIO_ENDINGS
-    )
-    if not found:
-        raise DataError(f"{folder} holds no sound file; endings that are read: {', '.join(AUDIO_ENDINGS)}.")
-    return found
 
 
 def extract_folder(

@@ -154,6 +154,11 @@ class Qwen2ViT(VisionEncoder):
         lengths = [rows * columns // self.merge**2 for rows, columns in grids]
         return _frames(self.net.merger(hidden), lengths)  # [all M, D]
 
+    def learn_from(self, block: int) -> None:
+        """Freeze the patch embedding and the blocks before `block`."""
+        for part in (self.net.patch_embed, *self.net.blocks[: self._block(block)]):
+            part.requires_grad_(False)
+
     def intermediates(self, images: Images, layers: Sequence[int]) -> list[Frames]:
         """Patch features [I, longest N, C] after each named block, before any merging, in the order of `layers`."""
         grids = self._grids(images)

@@ -26,6 +26,7 @@ class SigLIPEncoder(Tower):
         image_size: side of the pictures in pixels; where a published model had another, its positions are interpolated.
         patch_size, dim, depth, heads: sizes; of a published model too, where patch_size, dim and depth are checked.
         layer: the block whose output is given, without the final norm; negative counts from the end.
+        max_tiles: pictures are read as a whole; above 1 also as up to so many tiles of `image_size` (`AnyRes`).
 
     Contract: pictures of `image_size` pixels → frames of width `dim`, one for every patch in row-major order.
     Pixels come in [0, 1] and are normalised inside.
@@ -46,8 +47,9 @@ class SigLIPEncoder(Tower):
         depth: int = 6,
         heads: int = 4,
         layer: int = -2,
+        max_tiles: int = 1,
     ) -> None:
-        self.tower_contract(image_size, patch_size, dim, depth, heads, layer)
+        self.tower_contract(image_size, patch_size, dim, depth, heads, layer, max_tiles)
         from transformers import SiglipVisionConfig, SiglipVisionModel
 
         if pretrained == NONE:
@@ -65,9 +67,17 @@ class SigLIPEncoder(Tower):
 
     @classmethod
     def contract(
-        cls, image_size: int, patch_size: int, dim: int, depth: int, heads: int, layer: int, **_: Any
+        cls,
+        image_size: int,
+        patch_size: int,
+        dim: int,
+        depth: int,
+        heads: int,
+        layer: int,
+        max_tiles: int = 1,
+        **_: Any,
     ) -> Contract:
-        return cls.tower_contract(image_size, patch_size, dim, depth, heads, layer)
+        return cls.tower_contract(image_size, patch_size, dim, depth, heads, layer, max_tiles)
 
     @property
     def blocks(self) -> nn.ModuleList:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from omnikit.contracts import Contract, FramesPort, ImagePort
 from omnikit.errors import OmnikitError, unknown_name
-from omnikit.slots.vision_encoder import VisionEncoder
+from omnikit.slots.vision_encoder import VisionEncoder, square_pictures
 from omnikit.types import Frames, Images
 
 CUSTOM = "custom"
@@ -34,6 +34,7 @@ class TimmEncoder(VisionEncoder):
         stem: how the `custom` model embeds patches: one linear map (`patch`), or 3 x 3 convolutions of stride 2
             (`conv`, for a patch size that is a power of two), which learn from fewer pictures.
         layer: the block whose output is given, after the model's final norm; negative counts from the end.
+        max_tiles: pictures are read as a whole; above 1 also as up to so many tiles of `image_size` (`AnyRes`).
 
     Contract: pictures of `image_size` pixels → frames of the block's width, one for every patch in row-major order.
     Pixels come in [0, 1] and are normalised inside, as the model was trained.
@@ -57,6 +58,7 @@ class TimmEncoder(VisionEncoder):
         heads: int = 4,
         stem: str = "patch",
         layer: int = -1,
+        max_tiles: int = 1,
     ) -> None:
         super().__init__()
         self.image_size = image_size
@@ -87,13 +89,14 @@ class TimmEncoder(VisionEncoder):
         heads: int,
         stem: str,
         layer: int,
+        max_tiles: int = 1,
     ) -> Contract:
         if model != CUSTOM:
             widths, patches = _facts_of(model, image_size)
             _check_layer(layer, len(widths))
             dim, patch_size = widths[layer], patches[layer]
         return Contract(
-            needs={"image": ImagePort(size=image_size)},
+            needs={"image": ImagePort(size=square_pictures(image_size, max_tiles))},
             gives={"frames": FramesPort(dim=dim, length=(image_size // patch_size) ** 2)},
         )
 

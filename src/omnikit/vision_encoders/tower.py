@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from omnikit.contracts import Contract, FramesPort, ImagePort
 from omnikit.errors import OmnikitError
-from omnikit.slots.vision_encoder import VisionEncoder
+from omnikit.slots.vision_encoder import VisionEncoder, square_pictures
 from omnikit.types import Frames, Images
 from omnikit.vision_encoders.published import NONE
 
@@ -74,7 +74,9 @@ class Tower(VisionEncoder):
         return block(hidden)
 
     @classmethod
-    def tower_contract(cls, image_size: int, patch_size: int, dim: int, depth: int, heads: int, layer: int) -> Contract:
+    def tower_contract(
+        cls, image_size: int, patch_size: int, dim: int, depth: int, heads: int, layer: int, max_tiles: int
+    ) -> Contract:
         """The contract of such an encoder. Raises `OmnikitError` for sizes that do not fit each other."""
         if image_size < patch_size or dim % heads:
             raise OmnikitError(
@@ -83,7 +85,8 @@ class Tower(VisionEncoder):
             )
         check_layer(cls.name, layer, depth)
         frames = FramesPort(dim=dim, length=(image_size // patch_size) ** 2)
-        return Contract(needs={"image": ImagePort(size=image_size)}, gives={"frames": frames})
+        pictures = ImagePort(size=square_pictures(image_size, max_tiles))
+        return Contract(needs={"image": pictures}, gives={"frames": frames})
 
     @classmethod
     def restore_parameters(cls, parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -98,6 +101,12 @@ class Tower(VisionEncoder):
     def encode(self, images: Images) -> Frames:
         """Patch features [B, N, D] of the chosen block."""
         return self._after(images, [self.layer])[0]
+
+    def learn_from(self, block: int) -> None:
+        """Freeze what stands before block number `block`."""
+        learning = self.blocks[self._block(block) : self.layer + 1]
+        self.requires_grad_(False)
+        learning.requires_grad_(True)
 
     def intermediates(self, images: Images, layers: Sequence[int]) -> list[Frames]:
         """Patch features [B, N, D] after each named block, in the order of `layers`."""

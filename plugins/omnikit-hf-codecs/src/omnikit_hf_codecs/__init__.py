@@ -1,0 +1,1 @@
+"""Codecs of the transformers library as parts of omnikit."""

@@ -1,0 +1,1 @@
+"""Units of self-supervised speech models, as parts of omnikit."""

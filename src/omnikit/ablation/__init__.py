@@ -1,0 +1,1 @@
+"""Ablation studies: from a question to a plan, its cells as processes, and a sweep folder that reports read."""

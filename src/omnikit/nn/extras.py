@@ -1,0 +1,22 @@
+"""Libraries that omnikit uses where they are installed: asked for when they are needed, named when they are missing."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from omnikit.errors import OmnikitError
+
+
+def extra(module: str, name: str, wanted_by: str) -> ModuleType:
+    """The library `module`, which the extra `name` of the distribution installs.
+
+    Raises `OmnikitError` saying who wants it and how it is installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise OmnikitError(
+            f"{wanted_by} needs {module}, which is not installed ({error}).\n"
+            f"Install it with: pip install 'omnikit-core[{name}]'"
+        ) from error

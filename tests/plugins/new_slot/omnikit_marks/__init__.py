@@ -1,0 +1,1 @@
+"""A slot of its own: sound that says of itself that a machine made it."""

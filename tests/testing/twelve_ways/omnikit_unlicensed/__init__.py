@@ -1,0 +1,1 @@
+"""A package under no licence."""

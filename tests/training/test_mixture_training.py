@@ -1,0 +1,110 @@
+"""A language stage that learns from shards: interrupted and whole, and what it says of its data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from training.conftest import SMALL
+
+import omnikit
+from omnikit.cli import main
+from omnikit.errors import DataError
+from omnikit.training import progress
+from omnikit.training.mixtures import Source, sources_of
+
+MIXED = (
+    "stage=align",
+    "recipe.align.sources.asr=[{speech:3},{dialogue:1}]",
+    "recipe.align.optim.steps=5",
+    "recipe.align.misread=0.1",
+    "trainer.checkpoint_minutes=0",
+    "stage.half=false",
+)
+
+
+class _Stop(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def tokenizer(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("heard")
+    assert main(["train", *SMALL, "stage=tokenizer", f"data.path={small_corpus}", f"out={out}"]) == 0
+    return out / "tokenizer" / "parts" / "tokenizer"
+
+
+def words(corpus: Path, tokenizer: Path, out: Path, *more: str) -> list[str]:
+    return ["train", *SMALL, *MIXED, f"tokenizer.weights={tokenizer}", f"data.path={corpus}", f"out={out}", *more]
+
+
+@pytest.fixture(scope="module")
+def shards(small_corpus: Path, tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    units, made = (tmp_path_factory.mktemp(name) for name in ("units", "shards"))
+    heard = [f"--tokenizer={tokenizer}", f"--corpus={small_corpus}", f"--out={units}"]
+    assert main(["data", "units", *heard]) == 0
+    assert main(["data", "shard", f"--corpus={small_corpus}", f"--out={made}", f"--units={units}", "--records=7"]) == 0
+    return f"data.shards=['{made}/*.tar']"
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, saves: int) -> None:
+    save, done = progress.Saver.save, [0]
+
+    def save_then_die(self: progress.Saver, trainer: object) -> None:
+        save(self, trainer)
+        done[0] += 1
+        if done[0] == saves:
+            monkeypatch.setattr(progress.Saver, "save", save)
+            raise _Stop
+
+    monkeypatch.setattr(progress.Saver, "save", save_then_die)
+
+
+def test_a_run_on_shards_that_was_interrupted_ends_as_one_that_was_not(
+    small_corpus: Path, tokenizer: Path, shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert main([*words(small_corpus, tokenizer, whole, shards), "--traceback"]) == 0
+    stop_after(monkeypatch, saves=2)
+    with pytest.raises(_Stop):
+        main(words(small_corpus, tokenizer, broken, shards, "trainer.num_workers=2"))
+    assert main([*words(small_corpus, tokenizer, broken, shards), "--traceback"]) == 0
+    left, right = (omnikit.load(f"{folder / 'system'}#backbone").state_dict() for folder in (whole, broken))
+    for name, value in left.items():
+        torch.testing.assert_close(right[name], value, rtol=1e-4, atol=1e-6, msg=name)
+    told = [json.loads((folder / "align" / "mixture.json").read_text()) for folder in (whole, broken)]
+    assert told[0] == told[1]
+    sources, tasks = told[0]["sources"], told[0]["tasks"]
+    assert set(sources) == {"caption/caption", "dialogue/vqa", "asr/speech", "asr/dialogue", "tts/voice+dialogue"}
+    assert sources["asr/speech"]["tokens"] > sources["asr/dialogue"]["tokens"] > 0
+    assert sum(tasks.values()) == pytest.approx(1, abs=1e-3) and tasks["dialogue"] == pytest.approx(0.4, abs=0.1)
+    assert 0.7 < told[0]["batches_full"] <= 1
+
+
+def test_units_of_another_tokenizer_are_refused(
+    small_corpus: Path, shards: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["train", *SMALL, "seed=9", f"data.path={small_corpus}", f"out={tmp_path}"]
+    assert main([*line, "stage=tokenizer"]) == 0
+    assert main([*line, *MIXED, shards]) == 2
+    assert "hold units of" in capsys.readouterr().err
+
+
+def test_a_recipe_names_sources_by_list_or_by_weight() -> None:
+    settings = {
+        "mixture": {"asr": 3.0, "tts": 1.0, "caption": 0.0},
+        "sources": {"asr": [{"speech": 2}, {"dialogue": 1}, {"voice": 0}], "tts": ["voice", "dialogue"]},
+    }
+    assert sources_of(settings, "sft") == [
+        Source("asr", ("speech",), 0.5),
+        Source("asr", ("dialogue",), 0.25),
+        Source("tts", ("voice", "dialogue"), 0.25),
+    ]
+    with pytest.raises(DataError, match=r"recipe.sft.sources.caption=\[dialogue\]"):
+        sources_of({"mixture": {"caption": 1}, "sources": {}}, "sft")
+    with pytest.raises(DataError, match="a weight, or none"):
+        sources_of({"mixture": {"asr": 1}, "sources": {"asr": ["voice", {"speech": 1}]}}, "sft")
+    with pytest.raises(DataError, match="no task a weight"):
+        sources_of({"mixture": {"caption": 0}, "sources": {}}, "sft")
