@@ -381,7 +381,11 @@ def test_a_broken_promise_is_seen(
 
 
 class ConvSpeech(SpeechEncoder):
-    """16 kHz mono → features at 50 Hz, by one convolution."""
+    """One convolution.
+
+    Contract: 16 kHz mono → features at 50 Hz.
+    Ref: none, made for these tests.
+    """
 
     def __init__(self, dim: int = 8) -> None:
         super().__init__()
@@ -403,7 +407,11 @@ class ConvSpeech(SpeechEncoder):
 
 
 class PairProjector(Projector):
-    """Two neighbouring positions become one."""
+    """Two neighbouring positions become one.
+
+    Contract: features of width `in_dim` → of `out_dim`, half as many.
+    Ref: none, made for these tests.
+    """
 
     def __init__(self, in_dim: int = DERIVED, out_dim: int = DERIVED) -> None:
         super().__init__()
@@ -432,7 +440,9 @@ def test_an_honest_component_passes(monkeypatch: pytest.MonkeyPatch, component_i
     monkeypatch.setitem(registry._registered, component_id, cls)
     results = omnikit.testing.check(component_id)
     assert [str(result) for result in results if result.failed] == []
-    assert sum(result.outcome == "passed" for result in results) >= len(results) - 1
+    passed = {result.case for result in results if result.outcome == "passed"}
+    of_a_distribution = {"its_licence_is_declared", "its_package_is_light"}
+    assert {result.case for result in results} - passed <= of_a_distribution | {"runs_on_an_accelerator"}
 
 
 SPEECH_BREAKS: list[tuple[Change, str]] = [
