@@ -381,11 +381,8 @@ def test_a_broken_promise_is_seen(
 
 
 class ConvSpeech(SpeechEncoder):
-    """One convolution.
-
-    Contract: 16 kHz mono → features at 50 Hz.
-    Ref: none, made for these tests.
-    """
+    """Contract: 16 kHz mono → features at 50 Hz.
+    Ref: none, one convolution."""
 
     def __init__(self, dim: int = 8) -> None:
         super().__init__()
@@ -407,11 +404,8 @@ class ConvSpeech(SpeechEncoder):
 
 
 class PairProjector(Projector):
-    """Two neighbouring positions become one.
-
-    Contract: features of width `in_dim` → of `out_dim`, half as many.
-    Ref: none, made for these tests.
-    """
+    """Contract: features of width `in_dim` → of `out_dim`, half as many.
+    Ref: none, two neighbours become one."""
 
     def __init__(self, in_dim: int = DERIVED, out_dim: int = DERIVED) -> None:
         super().__init__()
