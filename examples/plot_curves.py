@@ -1,8 +1,9 @@
-"""Draw the training curves of a run: one picture a stage, one panel a quantity.
+"""Draw the training curves of a run, one picture a stage, one panel a quantity, and print where they end.
 
     python examples/plot_curves.py runs/emova_tiny docs/img
 
-reads `runs/emova_tiny/*/curves.csv` (step, seconds, name, value) and writes `docs/img/curve_<stage>.png`.
+reads `runs/emova_tiny/*/curves.csv` (step, seconds, name, value), writes `docs/img/curve_<stage>.png` and prints the mean
+of every quantity over the last 500 steps.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from matplotlib import pyplot as plt
 
 Curve = list[tuple[int, float]]
 MAX_COLUMNS = 3
+LAST_STEPS = 500
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
@@ -39,6 +41,13 @@ def panels_of(names: list[str]) -> dict[str, list[str]]:
     for name in names:
         panels[name.removeprefix("valid_").removeprefix("train_")].append(name)
     return dict(panels)
+
+
+def ends_of(curves: dict[str, Curve]) -> dict[str, float]:
+    """The mean of every quantity over the last 500 steps of the stage."""
+    end = max(step for curve in curves.values() for step, _ in curve)
+    tails = {name: [value for step, value in curve if step > end - LAST_STEPS] for name, curve in curves.items()}
+    return {name: sum(tail) / len(tail) for name, tail in tails.items() if tail}
 
 
 def draw(curves: dict[str, Curve], title: str, path: Path) -> None:
@@ -81,8 +90,9 @@ def main() -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     for path in found:
         target = args.out / f"curve_{path.parent.name}.png"
-        draw(read_curves(path), f"{args.run.name}: {path.parent.name}", target)
-        print(target)
+        curves = read_curves(path)
+        draw(curves, f"{args.run.name}: {path.parent.name}", target)
+        print(target, *(f"{name} {value:.3g}" for name, value in ends_of(curves).items()), sep="  ")
     return 0
 
 

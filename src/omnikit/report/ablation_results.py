@@ -87,11 +87,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class ArmResult:
-    """An arm and its cells; `state` says in words how far it came, `reasons` why not further."""
+    """An arm and its planned cells, one a seed, or one in all where nothing trains.
+
+    `state` says in words how far it came, `reasons` why not further.
+    """
 
     arm: Arm
     cells: tuple[Cell, ...]
-    num_seeds: int
     state: str
     reasons: tuple[str, ...]
     cost: Mapping[str, float]
@@ -249,7 +251,6 @@ def _best(trials: Mapping[str, Trials], column: Column) -> set[str]:
 
 def _arm(sweep: Sweep, arm: Arm) -> ArmResult:
     cells = tuple(sweep.cells_of(arm.name))
-    wanted = max(len(sweep.seeds), len(cells))
     reasons = [f"seed {cell.seed}: {cell.exception}" for cell in cells if cell.exception and not cell.done]
     if arm.pruned:
         state, reasons = "pruned", [arm.pruned]
@@ -258,10 +259,8 @@ def _arm(sweep: Sweep, arm: Arm) -> ArmResult:
     else:
         states = Counter(cell.state for cell in cells)
         rest = [f"{count} {name}" for name, count in states.items() if name != "done"]
-        if wanted > len(cells):
-            rest.append(f"{wanted - len(cells)} missing")
-        state = ", ".join([f"{states['done']}/{wanted} done", *rest])
-    return ArmResult(arm, cells, wanted, state, tuple(reasons), _cost(cells))
+        state = ", ".join([f"{states['done']}/{len(cells)} done", *rest])
+    return ArmResult(arm, cells, state, tuple(reasons), _cost(cells))
 
 
 def _cost(cells: Sequence[Cell]) -> dict[str, float]:

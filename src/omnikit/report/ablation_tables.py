@@ -142,7 +142,7 @@ def _result(results: Results, arm: ArmResult, column: Column) -> Box:
         return Box("not measured" if arm.num_done else NOTHING)
     places = results.decimals(column)
     small = interval(entry.over_items, column, places) if entry.over_items else ""
-    return Box(value_text(entry, column, places, arm.num_seeds), small, entry.best)
+    return Box(value_text(entry, column, places, len(arm.cells)), small, entry.best)
 
 
 def difference_table(results: Results, column: Column) -> Table:
