@@ -2,8 +2,8 @@
 
     python examples/plot_curves.py runs/emova_tiny docs/img
 
-reads `runs/emova_tiny/*/curves.csv` (step, seconds, name, value), writes `docs/img/curve_<stage>.png` and prints the mean
-of every quantity over the last 500 steps.
+reads `runs/emova_tiny/*/curves.csv` (step, seconds, name, value), writes `docs/img/curve_<stage>.png` and prints the
+mean of every quantity over the last 500 steps.
 """
 
 from __future__ import annotations
