@@ -77,22 +77,26 @@ def test_a_bad_checkpoint_is_refused(tmp_path: Path, content: bytes | None, caps
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
-    from omnikit_speechbrain.pretrained import load_checkpoint
+    from omnikit_speechbrain.pretrained import load_ecapa
 
     torch.save({"weight": torch.zeros(2)}, tmp_path / "x.ckpt")
     with pytest.raises(WeightsError, match="no checkpoint of SpeechBrain"):
-        load_checkpoint(tmp_path / "x.ckpt")
+        load_ecapa(tmp_path / "x.ckpt")
 
 
-def test_without_a_network_fetching_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    from omnikit_speechbrain import pretrained
+def test_without_a_network_fetching_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from omnikit_speechbrain import checkpoints
+    from omnikit_speechbrain.pretrained import main
 
     def fail(*words: str) -> str:
         raise OSError("no route to host")
 
-    monkeypatch.setattr(pretrained, "hf_hub_download", fail)
-    with pytest.raises(WeightsError, match="--checkpoint FILE"):
-        pretrained.download()
+    monkeypatch.setattr(checkpoints, "hf_hub_download", fail)
+    for part in ("ecapa", "emotion", "unit_hifigan"):
+        assert main([part, "--out", str(tmp_path / "part")]) == 2
+        assert "--checkpoint FILE" in capsys.readouterr().err
 
 
 def test_five_layers_are_needed() -> None:

@@ -15,10 +15,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from omnikit import DERIVED, AudioPort, Contract, UnitsPort
 from omnikit.contracts import Free
-from omnikit.errors import ContractError, DataError
+from omnikit.errors import DataError
 from omnikit.slots.detokenizer import Detokenizer, VoiceBatch, VoiceOutput, sound_of
+from omnikit.slots.units import check_known, frames_of_codes, own_codes
 from omnikit.types import Audio, Losses, Style, Units
-from omnikit_encodec.networks import SAMPLE_RATE, hop_of, make_decoder, make_quantizer, own_codes, rate_of, vectors_of
+from omnikit_encodec.networks import SAMPLE_RATE, hop_of, make_decoder, make_quantizer, rate_of, vectors_of
 from omnikit_encodec.objective import Reconstruction
 
 SEGMENT_FRAMES = 75
@@ -53,11 +54,7 @@ class EncodecDetokenizer(Detokenizer):
         ratios: Sequence[int] = (8, 5, 4, 2),
     ) -> None:
         super().__init__()
-        if DERIVED in (codebooks, vocab_id):
-            raise ContractError(
-                "detokenizer/encodec speaks the units of a tokenizer: its codebooks and vocab_id are not known yet.\n"
-                "Build it as part of a system (tokenizer=encodec), or give them."
-            )
+        check_known("detokenizer/encodec", codebooks, vocab_id)
         self.sizes, self.vocab_id = tuple(codebooks), vocab_id
         self.sample_rate, self.hop_size = SAMPLE_RATE, hop_of(ratios)
         self.quantizer = make_quantizer(self.sizes, dim)
@@ -114,15 +111,4 @@ class EncodecDetokenizer(Detokenizer):
     def _frames(self, units: Units, durations: Tensor | None) -> list[Tensor]:
         """The codes [K, F] of every row, each as many times as it lasts. Raises as `decode` does."""
         codes = own_codes(units, self.sizes, self.vocab_id, "detokenizer/encodec").to(self.device)
-        rows = [row[:, :length] for row, length in zip(codes, units.lengths.tolist(), strict=True)]
-        if durations is None:
-            return rows
-        if durations.shape != (codes.shape[0], codes.shape[2]) or durations.is_floating_point():
-            raise DataError(
-                f"Durations are whole frames [{codes.shape[0]}, {codes.shape[2]}], one for every unit; "
-                f"{durations.dtype} of shape {list(durations.shape)} came."
-            )
-        times = [row[:length].to(self.device) for row, length in zip(durations, units.lengths.tolist(), strict=True)]
-        if any(int(row.min()) < 0 or int(row.sum()) < 1 for row in times):
-            raise DataError("Every row lasts 1 frame or more, and no unit less than 0.")
-        return [row.repeat_interleave(time, dim=1) for row, time in zip(rows, times, strict=True)]
+        return frames_of_codes(codes, units.lengths, durations)

@@ -18,6 +18,7 @@ from omnikit.errors import OmnikitError
 from omnikit.slots.sound import check_audio
 from omnikit.slots.tokenizer import SpeechTokenizer
 from omnikit.slots.unit_stream import Live
+from omnikit.slots.units import own_codes
 from omnikit.types import Audio, Frames, Losses, Units
 from omnikit_encodec.networks import (
     SAMPLE_RATE,
@@ -26,7 +27,6 @@ from omnikit_encodec.networks import (
     make_decoder,
     make_encoder,
     make_quantizer,
-    own_codes,
     rate_of,
     vectors_of,
 )

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from omnikit.errors import ContractError, DataError, OmnikitError, WeightsError
-from omnikit.types import Units
+from omnikit.errors import OmnikitError
 
 
 class Codec(nn.Module):
@@ -66,31 +65,6 @@ def books_of(codebooks: Sequence[int]) -> tuple[int, int]:
     if not codebooks or len(set(codebooks)) > 1:
         raise OmnikitError(f"This codec has one or more codebooks of one size; {list(codebooks)} were given.")
     return len(codebooks), codebooks[0]
-
-
-def own_codes(units: Units, sizes: Sequence[int], vocab_id: str, owner: str) -> Tensor:
-    """The codes [B, K, T] of units of this vocabulary.
-
-    Raises `WeightsError` for another vocabulary, `ContractError` for other codebooks or another layout, `DataError` for
-    an empty row or an id out of range.
-    """
-    if units.vocab_id != vocab_id:
-        raise WeightsError(
-            f"The units are of vocabulary '{units.vocab_id}', {owner} has '{vocab_id}'.\n"
-            "Ids of two codecs mean different sounds; take tokenizer and detokenizer of the same weights."
-        )
-    if tuple(units.sizes) != tuple(sizes) or units.layout != "frame":
-        raise ContractError(
-            f"The units are ids of {list(units.sizes)} in layout '{units.layout}'; "
-            f"{owner} takes {list(sizes)} in layout 'frame'."
-        )
-    steps = units.codes.shape[-1]
-    if not len(units.lengths) or int(units.lengths.min()) < 1 or int(units.lengths.max()) > steps:
-        raise DataError(f"Every row needs 1 to {steps} units; their lengths are {units.lengths.tolist()}.")
-    lowest, highest = int(units.codes.min()), int(units.codes.max())
-    if lowest < 0 or highest >= sizes[0]:
-        raise DataError(f"Unit ids of {owner} lie in 0 to {sizes[0] - 1}, padding is 0; {lowest} to {highest} came.")
-    return units.codes
 
 
 def tidied(network: nn.Module) -> nn.Module:

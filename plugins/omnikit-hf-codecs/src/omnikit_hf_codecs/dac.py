@@ -15,8 +15,9 @@ from transformers import DacConfig, DacModel
 
 from omnikit import DERIVED, Contract
 from omnikit.errors import OmnikitError
+from omnikit.slots.units import check_known
 from omnikit_hf_codecs.codec import Codec, books_of, check_books, tidied
-from omnikit_hf_codecs.detokenizer import CodecDetokenizer, derived, voice_contract
+from omnikit_hf_codecs.detokenizer import CodecDetokenizer, voice_contract
 from omnikit_hf_codecs.tokenizer import CodecTokenizer, codec_contract
 
 UNTRAINED = "untrained-dac"
@@ -135,7 +136,7 @@ class DacDetokenizer(CodecDetokenizer):
         ratios: Sequence[int] = (2, 4, 5, 8),
         sample_rate: int = 16_000,
     ) -> None:
-        derived(self.name, codebooks, vocab_id)
+        check_known(self.name, codebooks, vocab_id)
         num_codebooks, size = books_of(codebooks)
         check_books(num_codebooks, size)
         sizes = {"code_dim": code_dim, "encoder_dim": encoder_dim, "decoder_dim": decoder_dim}

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from omnikit import DERIVED, AudioPort, Contract, UnitsPort
+from omnikit import AudioPort, Contract, UnitsPort
 from omnikit.contracts import Free
-from omnikit.errors import ContractError, DataError
+from omnikit.errors import DataError
 from omnikit.slots.detokenizer import Detokenizer, VoiceBatch, VoiceOutput, sound_of
+from omnikit.slots.units import frames_of_codes, own_codes
 from omnikit.types import Audio, Losses, Style, Units
-from omnikit_hf_codecs.codec import Codec, own_codes
+from omnikit_hf_codecs.codec import Codec
 from omnikit_hf_codecs.objective import MelDistance
 
 SEGMENT_S = 1.0
@@ -75,28 +76,7 @@ class CodecDetokenizer(Detokenizer):
     def _frames(self, units: Units, durations: Tensor | None) -> list[Tensor]:
         """The codes [K, F] of every row, each as many times as it lasts. Raises as `decode` does."""
         codes = own_codes(units, self.codec.sizes, self.vocab_id, self.name).to(self.device)
-        lengths = units.lengths.tolist()
-        rows = [row[:, :length] for row, length in zip(codes, lengths, strict=True)]
-        if durations is None:
-            return rows
-        if durations.shape != (codes.shape[0], codes.shape[2]) or durations.is_floating_point():
-            raise DataError(
-                f"Durations are whole frames [{codes.shape[0]}, {codes.shape[2]}], one for every unit; "
-                f"{durations.dtype} of shape {list(durations.shape)} came."
-            )
-        times = [row[:length].to(self.device) for row, length in zip(durations, lengths, strict=True)]
-        if any(int(row.min()) < 0 or int(row.sum()) < 1 for row in times):
-            raise DataError("Every row lasts 1 frame or more, and no unit less than 0.")
-        return [row.repeat_interleave(time, dim=1) for row, time in zip(rows, times, strict=True)]
-
-
-def derived(name: str, codebooks: Any, vocab_id: Any) -> None:
-    """Raise `ContractError` where no system has said yet whose units are spoken."""
-    if DERIVED in (codebooks, vocab_id):
-        raise ContractError(
-            f"{name} speaks the units of a tokenizer: its codebooks and vocab_id are not known yet.\n"
-            "Build it as part of a system with its own tokenizer, or give them."
-        )
+        return frames_of_codes(codes, units.lengths, durations)
 
 
 def voice_contract(sample_rate: int, hop_size: int, codebooks: Any, vocab_id: Any, causal: bool) -> Contract:

@@ -15,8 +15,9 @@ from transformers import MimiConfig, MimiModel
 from transformers.models.mimi.modeling_mimi import MimiEuclideanCodebook
 
 from omnikit import DERIVED, Contract
+from omnikit.slots.units import check_known
 from omnikit_hf_codecs.codec import Codec, books_of, check_books, tidied
-from omnikit_hf_codecs.detokenizer import CodecDetokenizer, derived, voice_contract
+from omnikit_hf_codecs.detokenizer import CodecDetokenizer, voice_contract
 from omnikit_hf_codecs.tokenizer import CodecTokenizer, codec_contract
 
 SAMPLE_RATE = 24_000
@@ -147,7 +148,7 @@ class MimiDetokenizer(CodecDetokenizer):
         ffn_dim: int = 2048,
         ratios: Sequence[int] = (8, 6, 5, 4),
     ) -> None:
-        derived(self.name, codebooks, vocab_id)
+        check_known(self.name, codebooks, vocab_id)
         num_codebooks, size = books_of(codebooks)
         check_books(num_codebooks, size, least=2)
         sizes = {"dim": dim, "code_dim": code_dim, "num_filters": num_filters, "num_layers": num_layers}

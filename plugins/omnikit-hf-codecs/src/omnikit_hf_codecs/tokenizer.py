@@ -18,8 +18,9 @@ from omnikit.errors import OmnikitError
 from omnikit.slots.sound import check_audio
 from omnikit.slots.tokenizer import SpeechTokenizer
 from omnikit.slots.unit_stream import Live
+from omnikit.slots.units import own_codes
 from omnikit.types import Audio, Frames, Losses, Units
-from omnikit_hf_codecs.codec import Codec, own_codes, straight_through, valid_samples
+from omnikit_hf_codecs.codec import Codec, straight_through, valid_samples
 from omnikit_hf_codecs.objective import MelDistance
 
 COMMITMENT = 0.25

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from omnikit import AudioPort, Contract, UnitsPort
-from omnikit.errors import ContractError, OmnikitError, WeightsError
+from omnikit.errors import OmnikitError
 from omnikit.nn.hf_speech import SAMPLE_RATE, HFSpeech, HFSpeechSizes, facts_of
 from omnikit.nn.kmeans import kmeans
 from omnikit.nn.vq import nearest
@@ -21,6 +21,7 @@ from omnikit.slots.groups import plain, read_group
 from omnikit.slots.sound import check_audio
 from omnikit.slots.tokenizer import SpeechTokenizer
 from omnikit.slots.unit_stream import Live, units_of
+from omnikit.slots.units import own_codes
 from omnikit.types import Audio, Frames, Layout, Losses, Units
 
 MODEL = plain(HFSpeechSizes())
@@ -114,16 +115,8 @@ class SSLKMeans(SpeechTokenizer):
 
     def embed(self, units: Units) -> Frames:
         """The centroids that units stand for, group beside group: [B, T, D]; without a rate where runs are merged."""
-        if units.vocab_id != self.vocab_id:
-            raise WeightsError(
-                f"The units are of vocabulary '{units.vocab_id}', this tokenizer has '{self.vocab_id}'.\n"
-                "Ids of two codebooks mean different sounds; encode the audio with this tokenizer."
-            )
-        if tuple(units.sizes) != self.sizes:
-            raise ContractError(f"The units are ids of {list(units.sizes)}; this tokenizer has {list(self.sizes)}.")
-        if int(units.codes.min()) < 0 or int(units.codes.max()) >= self.sizes[0]:
-            raise OmnikitError(f"Unit ids must lie in 0 to {self.sizes[0] - 1}; set padding to 0.")
-        pairs = zip(self.codebooks.detach(), units.codes.unbind(1), strict=True)
+        codes = own_codes(units, self.sizes, self.vocab_id, "tokenizer/ssl_kmeans", self.layout)
+        pairs = zip(self.codebooks.detach(), codes.unbind(1), strict=True)
         vectors = torch.cat([book[ids] for book, ids in pairs], dim=-1)  # [B, T, D]
         return Frames(vectors, units.lengths, self.rate if self.layout == "frame" else None)
 

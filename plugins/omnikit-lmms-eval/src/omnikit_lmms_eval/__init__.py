@@ -1,0 +1,1 @@
+"""Systems of omnikit as a model of lmms-eval."""

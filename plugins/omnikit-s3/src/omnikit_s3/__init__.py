@@ -1,0 +1,1 @@
+"""Supervised semantic speech tokens, as parts of omnikit."""

@@ -1,0 +1,1 @@
+"""Config variants of this distribution."""
