@@ -102,7 +102,7 @@ def test_adapters_that_cannot_be_made_are_refused(lora: dict[str, Any], error: t
 
 def test_without_peft_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(name: str) -> None:
-        raise ImportError(f"No module named '{name}'")
+        raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 
     monkeypatch.setattr(importlib, "import_module", gone)
     with pytest.raises(OmnikitError, match=r"omnikit-core\[lora\]"):
@@ -152,8 +152,11 @@ def test_another_kind_of_attention_computes_the_same() -> None:
 def test_attention_that_is_unknown_or_cannot_run_is_refused() -> None:
     with pytest.raises(UnknownName, match="sdpa"):
         make(attention="flashy")
-    with pytest.raises(OmnikitError, match="cannot run here"):
-        make(attention="flash_attention_2")
+    if not torch.cuda.is_available():
+        for kind in ("flash_attention_2", "flash_attention_3"):
+            with pytest.raises(OmnikitError, match="cannot run here: its kernels are for CUDA") as told:
+                make(attention=kind)
+            assert "attention=sdpa runs everywhere" in str(told.value)
 
 
 def test_the_skeleton_has_every_tensor_and_no_memory() -> None:

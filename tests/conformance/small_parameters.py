@@ -103,6 +103,10 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "hubert": {**_BOTTLENECK, "encoder": "hf", "hf": {**_SPEECH, "family": "hubert"}, "reduced": False},
     },
     "backbone/hf_causal": {"": _CAUSAL, "two_codebooks": {**_CAUSAL, "codebooks": [8, 5]}},
+    "emitter/delay": {"": {"codebooks": [8, 5, 6]}},
+    "emitter/depth": {"": {"dim": 16, "layers": 1, "heads": 2, "width": 32, "codebooks": [8, 5, 6]}},
+    "emitter/hidden_ctc": {"": {"factor": 6, "dim": 16, "layers": 1, "heads": 2, "width": 32, "codebooks": [8]}},
+    "emitter/in_vocab": {"": {}},
     "style/label_centroid": {"": {"dim": 6}},
     "style/none": {"": {}},
     "style/reference": {

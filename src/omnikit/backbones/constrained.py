@@ -9,7 +9,7 @@ Ref: Willard and Louf 2023 (arXiv 2307.09702).
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,11 +39,20 @@ class Pieces:
 
 
 @dataclass(frozen=True)
+class Marks:
+    """Tokens `ids` of which one stands for a unit of each of `books`, and behind which `tail` more must come."""
+
+    ids: range
+    books: tuple[int, ...]
+    tail: int = 0
+
+
+@dataclass(frozen=True)
 class Vocabulary:
-    """Tokens as a grammar sees them: text pieces, the ids of every codebook, the end, and how many ids there are."""
+    """Tokens as a grammar sees them: text pieces, those of units, the end, and how many ids there are."""
 
     pieces: Pieces
-    codebooks: tuple[range, ...]
+    marks: tuple[Marks, ...]
     end: int
     size: int
 
@@ -72,12 +81,24 @@ class Automaton:
         """The state behind an allowed token."""
         if token == self._vocabulary.end:
             return state
-        for number, ids in enumerate(self._vocabulary.codebooks):
-            if token in ids:
-                return self._number(self._rules[state].unit(number))
+        for marks in self._vocabulary.marks:
+            if token in marks.ids:
+                return self._number(_units(self._rules[state], marks.books))
         for value in self._vocabulary.pieces.bytes_of[token]:
             state = self._edge(state, value)
         return state
+
+    def after_step(self, state: int, num_codebooks: int) -> int | None:
+        """The state behind a step of units; None where none may stand."""
+        after = self._number(_units(self._rules[state], range(num_codebooks)))
+        return None if after == _DEAD else after
+
+    def leaving(self, state: int) -> int:
+        """Tokens that a reply takes at least, the end included, when no unit comes next; `NEVER` where one must."""
+        needs = self._needs_in(state).clone()
+        for marks in self._vocabulary.marks:
+            needs[marks.ids.start : marks.ids.stop] = NEVER
+        return int(needs.min())
 
     def _needs_in(self, state: int) -> Tensor:
         """For every token [V] how many tokens a reply takes from it on, itself and the end included; or `NEVER`."""
@@ -89,10 +110,10 @@ class Automaton:
         if found:
             ids, ends = zip(*found, strict=True)
             needs[list(ids)] = torch.tensor([self._costs[end] + 2 for end in ends], dtype=torch.int32)
-        for number, codebook in enumerate(self._vocabulary.codebooks):
-            after = rule.unit(number)
+        for marks in self._vocabulary.marks:
+            after = _units(rule, marks.books)
             if after is not None:
-                needs[codebook.start : codebook.stop] = after.cost + 2
+                needs[marks.ids.start : marks.ids.stop] = after.cost + 2 + marks.tail
         if self._costs[state] == 0:
             needs[self._vocabulary.end] = 1
         if int(needs.min()) > self._costs[state] + 1:
@@ -138,6 +159,14 @@ class Automaton:
             self._rules.append(rule)
             self._costs.append(rule.cost)
         return self._numbers[rule]
+
+
+def _units(rule: Rule, books: Iterable[int]) -> Rule | None:
+    """What may follow a unit of each of these codebooks."""
+    after: Rule | None = rule
+    for book in books:
+        after = None if after is None else after.unit(book)
+    return after
 
 
 def _shared(read: bytes, data: bytes) -> int:

@@ -7,7 +7,6 @@ Vocabulary, in this order: the text tokenizer's ids, controls that it lacks, cod
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from omnikit.backbones.constrained import Automaton, Pieces, Vocabulary
+from omnikit.backbones.constrained import Automaton, Marks, Pieces, Vocabulary
 from omnikit.backbones.lora import (
     LORA,
     ROWS,
@@ -38,31 +37,21 @@ from omnikit.backbones.models import (
     set_attention,
 )
 from omnikit.backbones.packing import Packing, read_packed
+from omnikit.backbones.pens import EmitterPen, Pen
+from omnikit.backbones.rows import FRAME, RowLayout, Rows
 from omnikit.backbones.text_tokenizer import ByteBPE, PublishedTokenizer, TextTokenizer, train_text_tokenizer
 from omnikit.backbones.unit_vocabulary import UnitVocabulary, spellings
-from omnikit.backbones.writing import Writer, spelled
+from omnikit.backbones.writing import Writer, choose, spelled
 from omnikit.contracts import DERIVED, Contract, FramesPort, UnitsPort
 from omnikit.errors import OmnikitError, unknown_name
+from omnikit.nn.packed_linear import PackedTwin
 from omnikit.slots.backbone import CONTROLS, Backbone, Generated, Memory, Segment
+from omnikit.slots.emitter import HiddenEmitter, Run
 from omnikit.slots.grammar import Rule
 from omnikit.slots.groups import read_group
 from omnikit.types import Layout, Losses
 
 NONE = "none"
-_FRAME = -1  # stands for a position that is read as features
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """A batch laid out: ids of every row, all features in reading order, (row, position) of every trained token."""
-
-    ids: list[list[int]]
-    frames: list[Tensor]
-    trained: list[tuple[int, int]]
-
-    @property
-    def length(self) -> int:
-        return max(map(len, self.ids))
 
 
 class HFCausal(Backbone):
@@ -83,7 +72,7 @@ class HFCausal(Backbone):
         codebooks, unit_rate, layout, vocab_id: the tokenizer's units, derived in a system. A published vocabulary that
             has these units already keeps its own ids of them.
 
-    Contract: embeds of width `hidden` and units → the same kind of units. Weights are float32.
+    Contract: embeds of width `hidden` and units → the same kind of units, and hidden states. Weights are float32.
     Only models whose logits are a plain linear map of the last hidden state (Qwen2, Llama, Mistral, Phi-3 …) are taken.
     Ref: Zhang et al. 2023 (SpeechGPT, arXiv 2305.11000); Chen et al. 2024 (EMOVA, arXiv 2409.18042).
 
@@ -145,7 +134,7 @@ class HFCausal(Backbone):
         units = UnitsPort(codebooks=codebooks, rate=unit_rate, layout=layout, vocab_id=vocab_id)
         return Contract(
             needs={"embeds": FramesPort(dim=hidden), "units": units},
-            gives={"units": units},
+            gives={"units": units, "hidden": FramesPort(dim=hidden)},
             causal=True,
             lookahead_ms=0.0,
         )
@@ -205,10 +194,9 @@ class HFCausal(Backbone):
     def fit_text(self, texts: Iterable[str], vocab_size: int) -> None:
         """Learn the BPE of a random model from `texts`; its weights start anew. A published model keeps its own."""
         if self._pretrained == NONE:
-            device = self.device
             merges = train_text_tokenizer(texts, vocab_size)
-            self._make(merges)
-            self.to(device)
+            with self.device:
+                self._make(merges)
             self.parameters_given["text_merges"] = merges
 
     def unit_text(self, units: Sequence[Sequence[int]]) -> str:
@@ -225,15 +213,28 @@ class HFCausal(Backbone):
         if vectors.ndim != 2 or len(vectors) != self.units.size:
             raise OmnikitError(f"init_unit_embeddings takes [{self.units.size}, D] vectors, got {list(vectors.shape)}.")
         table = self.model.get_input_embeddings().weight  # [V, W]
+        if table.is_meta:  # another process holds the weights
+            return
         source = vectors.to(dtype=torch.float32, device="cpu")
         source = (source - source.mean(0)) / source.std(0).clamp(min=1e-6)
         projected = source @ torch.randn(source.shape[1], self.width, generator=generator)
         projected *= table[: self.text.size].std().cpu() / projected.std()
         table[[index for book in self.units.places for index in book]] = projected.to(table)
 
-    def count_tokens(self, sequence: Sequence[Segment]) -> int:
+    def unit_vectors(self, codebook: int, units: Tensor) -> Tensor:
+        """The embeddings […, W] of entries […] of a codebook."""
+        return self.model.get_input_embeddings()(self._unit_ids(codebook)[units])
+
+    def unit_logits(self, codebook: int, hidden: Tensor) -> Tensor:
+        """What the output layer makes of hidden states […, W] for every entry of a codebook."""
+        ids = self._unit_ids(codebook)
+        rows = self._head()[ids]
+        learnt = (ids >= self._first_learning).unsqueeze(1)
+        return F.linear(hidden, torch.where(learnt, rows, rows.detach()) if self._first_learning else rows)
+
+    def count_tokens(self, sequence: Sequence[Segment], emitter: HiddenEmitter | None = None) -> int:
         """Positions that the sequence takes."""
-        return sum(len(self._ids_of(segment)) for segment in sequence)
+        return sum(self._layout.count(segment, emitter) for segment in sequence)
 
     def loss(
         self,
@@ -241,26 +242,38 @@ class HFCausal(Backbone):
         *,
         misread: float = 0.0,
         generator: torch.Generator | None = None,
+        emitter: HiddenEmitter | None = None,
     ) -> Losses:
         """Mean cross-entropy of the trained tokens, each predicted from what stands before it in its sequence.
+
+        An `emitter` lays units out in places of its own; what it has to write itself counts beside the tokens.
 
         All sequences are read as one row without padding (`packing`).
         Raises `OmnikitError` when nothing is trained, a first token is trained, or a sequence is too long.
         Ref: the tokens that are read wrongly on purpose (`misread`): word dropout of Bowman et al., CoNLL 2016 (arXiv
         1511.06349), with other tokens instead of one for "unknown".
         """
-        batch = self._rows(sequences)
+        batch = self._rows(sequences, emitter)
         self._check_length(batch.length, 0)
         if not batch.trained or any(position == 0 for _, position in batch.trained):
             raise OmnikitError("a batch must be trained on at least one token, and on none that nothing stands before.")
-        read = batch if misread == 0 else replace(batch, ids=self._misread(batch, misread, generator))
+        read = batch if misread == 0 else self._layout.misread(batch, misread, generator)
         packing = Packing.of([len(ids) for ids in batch.ids], self.device)
-        packed = replace(read, ids=[[index for ids in read.ids for index in ids]])
+        packed = read.packed(packing.starts)
         hidden = read_packed(self.model, self._embed(packed, packed.length)[0], packing)  # [P, W]
         row = torch.tensor([r for r, _ in batch.trained], device=hidden.device)  # [N]
         before = torch.tensor([packing.starts[r] + p - 1 for r, p in batch.trained], device=hidden.device)  # [N]
         target = torch.tensor([batch.ids[r][p] for r, p in batch.trained], device=hidden.device)  # [N]
-        each = F.cross_entropy(self._logits(hidden[before]).float(), target, reduction="none")  # [N]
+        logits = self._logits(hidden[before]).float()  # [N, V]
+        if emitter is not None:
+            silent = torch.tensor(self._layout.silent(emitter), dtype=torch.long, device=hidden.device)
+            logits = logits.index_fill(1, silent, -torch.inf)
+        each = F.cross_entropy(logits, target, reduction="none")  # [N]
+        if emitter is not None and batch.runs:
+            unseen = emitter.losses(self, self._runs(batch, emitter, hidden, packing.starts))
+            each = torch.cat([each, *unseen])
+            pairs = zip(batch.runs, unseen, strict=True)
+            row = torch.cat([row, *(row.new_full(part.shape, run.row) for run, part in pairs)])
         counts = torch.bincount(row, minlength=len(batch.ids))  # [B]
         sums = torch.zeros(len(batch.ids), device=hidden.device).index_add_(0, row, each.detach())  # [B]
         return Losses(total=each.mean(), parts={"sequences": sums / counts.clamp(min=1), "tokens": counts})
@@ -274,15 +287,17 @@ class HFCausal(Backbone):
         max_new_tokens: int,
         temperature: float = 0.0,
         grammar: Rule | None = None,
+        emitter: HiddenEmitter | None = None,
     ) -> list[Generated]:
         """Continue each prompt until the end token or `max_new_tokens`; prompts of different lengths share a batch.
 
         With a `grammar` only tokens are written from which a reply of it can still end within `max_new_tokens`.
         Raises `OmnikitError` when a prompt and `max_new_tokens` exceed `max_positions`, or no reply is short enough.
         """
-        written = list(self._tokens(prompts, generator, max_new_tokens, temperature, grammar))
+        written = list(self._tokens(prompts, generator, max_new_tokens, temperature, grammar, emitter))
         end = self.text.controls["end"][0]
-        return [self._finish(row, end) for row in torch.stack(written, dim=1).tolist()]
+        rows = zip(*written, strict=True)  # what was told at every position, row by row
+        return [self._finish([index for told in row for index in told], end) for row in rows]
 
     def stream(
         self,
@@ -293,17 +308,17 @@ class HFCausal(Backbone):
         temperature: float = 0.0,
         grammar: Rule | None = None,
         memory: Memory | None = None,
+        emitter: HiddenEmitter | None = None,
     ) -> Iterator[str]:
         """The text that `generate` gives for one prompt, while it is written; whole characters only.
 
         With a `memory` the beginning of the prompt that it holds is not read again; then it holds the prompt and what
         was written. Raises as `generate` does.
         """
-        tokens = (
-            int(chosen) for chosen in self._tokens([prompt], generator, max_new_tokens, temperature, grammar, memory)
-        )
+        written = self._tokens([prompt], generator, max_new_tokens, temperature, grammar, emitter, memory)
         end = self.text.controls["end"][0]
-        return spelled((index for index in tokens if index != end), self.text.decode, self.units)
+        told = (index for rows in written for index in rows[0] if index != end)
+        return spelled(told, self.text.decode, self.units)
 
     @torch.no_grad()
     def _tokens(
@@ -313,24 +328,31 @@ class HFCausal(Backbone):
         max_new_tokens: int,
         temperature: float,
         grammar: Rule | None,
+        emitter: HiddenEmitter | None,
         memory: Memory | None = None,
-    ) -> Iterator[Tensor]:
-        """The next token [B] of every prompt, until all have ended; `memory` is of a single prompt."""
+    ) -> Iterator[list[list[int]]]:
+        """What is told of every prompt's next position, until all have ended; `memory` is of a single prompt."""
         if temperature < 0 or max_new_tokens < 1:
             raise OmnikitError(
                 f"generate takes temperature >= 0 and max_new_tokens >= 1, got {temperature} and {max_new_tokens}."
             )
-        batch = self._rows(prompts)
+        batch = self._rows(prompts, emitter)
         self._check_length(batch.length, max_new_tokens)
         embeds = self._embed(batch, batch.length, left=True)  # [B, L, W]
         pads = torch.tensor([batch.length - len(row) for row in batch.ids], device=embeds.device)  # [B]
-        yield from Writer(self.model, self._logits, self.text.controls["end"][0]).write(
+        automaton = None if grammar is None else self._automaton(grammar, max_new_tokens, emitter)
+        table = self.model.get_input_embeddings()
+        pen = Pen(table, automaton, len(batch.ids))
+        if emitter is not None:
+            hand = emitter.hand(self, len(batch.ids), lambda logits: choose(logits, temperature, generator))
+            pen = EmitterPen(table, automaton, batch, self._layout, emitter, hand)
+        yield from Writer(self._packed.of(self.model), self._logits, self.text.controls["end"][0]).write(
             embeds,
             pads,
             generator=generator,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
-            automaton=None if grammar is None else self._automaton(grammar, max_new_tokens),
+            pen=pen,
             memory=memory,
         )
 
@@ -339,14 +361,15 @@ class HFCausal(Backbone):
         published = self._pretrained != NONE
         self.text: TextTokenizer = published_text(self._pretrained) if published else ByteBPE(merges)
         self.units = UnitVocabulary(self.codebooks, self.text.size, self.text.unit_ids(spellings(self.codebooks)))
-        self.num_tokens = max(self.text.size, self.units.last + 1)
-        self._vocabulary: Vocabulary | None = None
-        self._automata: dict[Rule, Automaton] = {}
+        self._layout = RowLayout(self.text, self.units, self.width)
+        self.num_tokens = self._layout.size
+        self._pieces: Pieces | None = None
+        self._automata: dict[tuple[Rule, tuple[Marks, ...]], Automaton] = {}
         if published:
             whole = published_model(self._pretrained, self.width, self.max_positions, self.num_tokens)
         else:
             whole = random_model(self._sizes, self.num_tokens)
-        self.model = whole.base_model
+        self.model, self._packed = whole.base_model, PackedTwin()
         set_attention(self.model, self._attention)
         self.lm_head = None if whole.config.tie_word_embeddings else whole.get_output_embeddings()
         self._first_learning = 0
@@ -357,16 +380,15 @@ class HFCausal(Backbone):
             add_adapters(self.model, self._lora)
         self.requires_grad_(True)
 
-    def _automaton(self, grammar: Rule, max_new_tokens: int) -> Automaton:
+    def _automaton(self, grammar: Rule, max_new_tokens: int, emitter: HiddenEmitter | None) -> Automaton:
         """The grammar over this vocabulary, kept for the next call; its states are found as they are reached."""
-        if self._vocabulary is None:
-            books = self.units.ranges()
-            self._vocabulary = Vocabulary(
-                Pieces(self.text.pieces()), books, self.text.controls["end"][0], self.num_tokens
-            )
-        if grammar not in self._automata:
-            self._automata[grammar] = Automaton(grammar, self._vocabulary)
-        automaton = self._automata[grammar]
+        if self._pieces is None:
+            self._pieces = Pieces(self.text.pieces())
+        key = (grammar, self._layout.spoken(emitter))
+        if key not in self._automata:
+            vocabulary = Vocabulary(self._pieces, key[1], self.text.controls["end"][0], self.num_tokens)
+            self._automata[key] = Automaton(grammar, vocabulary)
+        automaton = self._automata[key]
         if automaton.shortest() > max_new_tokens:
             raise OmnikitError(
                 f"The shortest reply of this grammar takes up to {automaton.shortest()} tokens, "
@@ -383,75 +405,50 @@ class HFCausal(Backbone):
         )
         return Generated(ids=tuple(ids), text=text, finished=finished)
 
-    def _ids_of(self, segment: Segment) -> list[int]:
-        """Token ids of a segment; features count as `_FRAME`, one for each."""
-        given = [value for value in (segment.text, segment.units, segment.frames, segment.control) if value is not None]
-        if len(given) != 1:
-            raise OmnikitError(f"a segment holds one of text, units, frames and control; this one holds {len(given)}.")
-        if segment.text is not None:
-            return self.text.encode(segment.text)
-        if segment.units is not None:
-            return self.units.ids(segment.units)
-        if segment.control is not None:
-            if segment.control not in self.text.controls:
-                raise unknown_name("control", segment.control, self.text.controls)
-            return list(self.text.controls[segment.control])
-        shape = list(segment.frames.shape)
-        if segment.train or len(shape) != 2 or shape[1] != self.width:
-            raise OmnikitError(f"features are [N, {self.width}] and never trained; got {shape}, train={segment.train}.")
-        return [_FRAME] * shape[0]
-
-    def _rows(self, sequences: Sequence[Sequence[Segment]]) -> _Rows:
+    def _rows(self, sequences: Sequence[Sequence[Segment]], emitter: HiddenEmitter | None = None) -> Rows:
         """Lay a batch out. Raises `OmnikitError` for an empty batch or sequence."""
-        if not sequences:
-            raise OmnikitError("a batch needs at least one sequence.")
-        rows = _Rows([], [], [])
-        for number, sequence in enumerate(sequences):
-            row: list[int] = []
-            for segment in sequence:
-                ids = self._ids_of(segment)
-                if segment.train:
-                    rows.trained.extend((number, len(row) + place) for place in range(len(ids)))
-                if segment.frames is not None:
-                    rows.frames.append(segment.frames)
-                row += ids
-            if not row:
-                raise OmnikitError(f"sequence {number} of the batch is empty.")
-            rows.ids.append(row)
-        return rows
+        return self._layout.rows(sequences, emitter)
 
-    def _misread(self, batch: _Rows, share: float, generator: torch.Generator | None) -> list[list[int]]:
-        """The ids of `batch` with a share of the units and of the trained text replaced by others of their kind."""
-        kinds = [*self.units.ranges(), range(self.text.size)]
-        controls = {index for control in self.text.controls.values() for index in control}
-        ids = [list(row) for row in batch.ids]
-        spoken = {(r, p) for r, row in enumerate(ids) for p, index in enumerate(row) if index in self.units}
-        places = sorted(spoken.union(batch.trained))
-        drawn = torch.rand(len(places), 2, generator=generator).tolist()
-        for (row, place), (chance, which) in zip(places, drawn, strict=True):
-            told = ids[row][place]
-            kind = next(kind for kind in kinds if told in kind)
-            other = kind[int(which * len(kind))]
-            alike = (told in self.units) == (other in self.units)
-            if chance < share and alike and not controls & {told, other}:
-                ids[row][place] = other
-        return ids
+    def _runs(self, batch: Rows, emitter: HiddenEmitter, hidden: Tensor, starts: Sequence[int]) -> list[Run]:
+        """The trained runs of units with the hidden states [P, W] of packed rows that they are written from."""
+        runs = []
+        for run in batch.runs:
+            units = torch.tensor(run.units, device=hidden.device)  # [K, T]
+            first = starts[run.row] + run.start - 1
+            said = torch.tensor(run.said, dtype=torch.long, device=hidden.device) + starts[run.row]  # [M]
+            runs.append(
+                Run(run.row, units, hidden[first : first + len(emitter.places(run.units, written=True))], hidden[said])
+            )
+        return runs
 
-    def _embed(self, batch: _Rows, length: int, left: bool = False) -> Tensor:
+    def _unit_ids(self, codebook: int) -> Tensor:
+        return torch.tensor(self.units.places[codebook], device=self.device)
+
+    def _embed(self, batch: Rows, length: int, left: bool = False) -> Tensor:
         """Embeddings [B, L, W]; padding on the right is hidden by causality, padding on the left needs a mask."""
         pads = [[0] * (length - len(row)) for row in batch.ids]
         full = [pad + row if left else row + pad for row, pad in zip(batch.ids, pads, strict=True)]
         tokens = torch.tensor(full, device=self.device)  # [B, L]
-        embeds = self.model.get_input_embeddings()(tokens.clamp(min=0))
+        table = self.model.get_input_embeddings()
+        embeds = table(tokens.clamp(min=0))
+        if batch.beside:
+            at = [
+                (r, p + (len(pads[r]) if left else 0), index) for (r, p), ids in batch.beside.items() for index in ids
+            ]
+            rows, columns, ids = (torch.tensor(each, device=self.device) for each in zip(*at, strict=True))
+            embeds = embeds.index_put((rows, columns), table(ids).to(embeds), accumulate=True)
         if not batch.frames:
             return embeds
-        places = (tokens == _FRAME).unsqueeze(-1)  # [B, L, 1]
+        places = (tokens == FRAME).unsqueeze(-1)  # [B, L, 1]
         return embeds.masked_scatter(places, torch.cat(batch.frames).to(embeds))
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """[…, W] → […, V]; rows that only round the table up are left out."""
-        head = self.lm_head.weight if self.lm_head is not None else self.model.get_input_embeddings().weight
-        return logits_of(hidden, head[: self.num_tokens], self._first_learning)
+        return logits_of(hidden, self._head()[: self.num_tokens], self._first_learning)
+
+    def _head(self) -> Tensor:
+        """The rows [V, W] of the output layer."""
+        return self.lm_head.weight if self.lm_head is not None else self.model.get_input_embeddings().weight
 
     def _check_length(self, length: int, new: int) -> None:
         if length + new > self.max_positions:

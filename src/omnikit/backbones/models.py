@@ -22,6 +22,7 @@ from omnikit.errors import OmnikitError, unknown_name
 ROWS_MULTIPLE = 128
 SDPA = "sdpa"
 ATTENTION = ("eager", *VARLEN)
+CUDA_ONLY = ("flash_attention_2", "flash_attention_3")
 _ORIGIN = "emova_"
 _OTHER_HEADS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
 
@@ -53,8 +54,9 @@ def published_text(source: str) -> PublishedTokenizer:
 def published_model(source: str, hidden: int, max_positions: int, num_tokens: int) -> nn.Module:
     """The model of `source` in float32 with `num_tokens` embeddings, rounded up to a multiple of 128.
 
-    A folder without weight files gives random weights. Raises `OmnikitError` when it cannot be had, has another width
-    or fewer positions than asked for, or does more than a linear map after the last hidden state.
+    A folder without weight files gives random weights; where the default device is `meta`, there are none. Raises
+    `OmnikitError` when it cannot be had, has another width or fewer positions than asked for, or does more than a
+    linear map after the last hidden state.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -62,7 +64,8 @@ def published_model(source: str, hidden: int, max_positions: int, num_tokens: in
         config = AutoConfig.from_pretrained(source)
         _check_config(source, config, hidden, max_positions)
         folder = Path(source)
-        if folder.is_dir() and not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        unread = torch.get_default_device().type == "meta"
+        if unread or (folder.is_dir() and not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin"))):
             model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         else:
             model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
@@ -78,6 +81,11 @@ def set_attention(model: nn.Module, kind: str) -> None:
         return use_attention(model)
     if kind not in ATTENTION:
         raise unknown_name("kind of attention", kind, (SDPA, *ATTENTION))
+    if kind in CUDA_ONLY and not torch.cuda.is_available():
+        raise OmnikitError(
+            f"attention={kind} cannot run here: its kernels are for CUDA, and there is no such device.\n"
+            f"attention={SDPA} runs everywhere; where there is CUDA, torch takes its own flash kernel for it."
+        )
     try:
         model.set_attn_implementation(kind)  # type: ignore[operator]
     except (ImportError, ValueError) as error:

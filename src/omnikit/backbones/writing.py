@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from omnikit.backbones.constrained import Automaton
+from omnikit.backbones.pens import Pen
 from omnikit.backbones.unit_vocabulary import UnitVocabulary
 from omnikit.slots.backbone import Memory
 
@@ -60,12 +60,12 @@ class Writer:
         generator: torch.Generator,
         max_new_tokens: int,
         temperature: float,
-        automaton: Automaton | None,
+        pen: Pen,
         memory: Memory | None,
-    ) -> Iterator[Tensor]:
-        """The next token [B] after prompts [B, L, W] with `pads` [B] positions before them, until all have ended.
+    ) -> Iterator[list[list[int]]]:
+        """What is told of each position after prompts [B, L, W] with `pads` [B] before them, until all have ended.
 
-        `automaton` leaves only tokens from which a reply can still end in time; `memory` is of a single prompt.
+        `pen` says which tokens may come and what is read of those that do; `memory` is of a single prompt.
         """
         from transformers import DynamicCache
 
@@ -76,12 +76,12 @@ class Writer:
         if memory is not None:
             assert len(pads) == 1, "a memory is of one conversation"
             known = 0 if memory.kept is None else memory.kept.common(embeds[0])
+            known = max(min(known, embeds.shape[1] - pen.reach), 0)
             known = known if known and memory.kept.cut(known) else 0
             if known:
                 kept, embeds, places = memory.kept, embeds[:, known:], places[:, known:]
             memory.kept, memory.reused = kept, known
         is_open = torch.ones(len(pads), dtype=torch.bool, device=embeds.device)
-        states = [0] * len(pads)
         for left in range(max_new_tokens, 0, -1):
             hidden = self.model(
                 inputs_embeds=embeds,
@@ -92,17 +92,19 @@ class Writer:
             ).last_hidden_state
             if memory is not None:
                 kept.add(embeds[0])
+            if left == max_new_tokens:
+                pen.start(hidden)
             logits = self.logits(hidden[:, -1]).float()  # [B, V]
-            if automaton is not None:
-                logits = logits.masked_fill(~automaton.allowed(states, left).to(logits.device), -torch.inf)
+            allowed = pen.allowed(left)
+            if allowed is not None:
+                logits = logits.masked_fill(~allowed.to(logits.device), -torch.inf)
             chosen = torch.where(is_open, choose(logits, temperature, generator), self.end)  # [B]
-            yield chosen
+            told, following = pen.put(hidden[:, -1], chosen)
+            yield told
             is_open &= chosen != self.end
             if not is_open.any():
                 return
-            if automaton is not None:
-                states = [automaton.after(*pair) for pair in zip(states, chosen.tolist(), strict=True)]
-            embeds = self.model.get_input_embeddings()(chosen).unsqueeze(1)  # [B, 1, W]
+            embeds = following.unsqueeze(1)  # [B, 1, W]
             mask = F.pad(mask, (0, 1), value=1)
             places = places[:, -1:] + 1
 

@@ -9,14 +9,18 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from omnikit.errors import OmnikitError
 from omnikit.slots.base import Component
 from omnikit.slots.grammar import Rule
 from omnikit.types import Layout, Losses
+
+if TYPE_CHECKING:
+    from omnikit.slots.emitter import HiddenEmitter
 
 CONTROLS = (
     "end",
@@ -78,7 +82,12 @@ class Memory:
 
 
 class Backbone(Component):
-    """A language model with unit tokens. Needs ports `embeds` (FramesPort of its width) and `units`; gives `units`."""
+    """A language model with unit tokens. Needs ports `embeds` (FramesPort of its width) and `units`; gives `units`.
+
+    One that also gives the port `hidden` (FramesPort of its width) takes an `emitter` in `count_tokens`, `loss`,
+    `generate` and `stream`, which lays units out in places of its own and writes them from hidden states; it then has
+    `unit_vectors` and `unit_logits`. Without an emitter, every unit is a token of the vocabulary.
+    """
 
     width: int
     codebooks: tuple[int, ...]
@@ -111,8 +120,16 @@ class Backbone(Component):
     def init_unit_embeddings(self, vectors: Tensor, generator: torch.Generator) -> None:
         """Start unit tokens from the tokenizer's own `vectors` [all units, D] (a random projection to the width)."""
 
+    def unit_vectors(self, codebook: int, units: Tensor) -> Tensor:
+        """The embeddings […, W] that entries […] of a codebook are read as."""
+        raise OmnikitError(f"{type(self).__name__} does not show what units are read as.")
+
+    def unit_logits(self, codebook: int, hidden: Tensor) -> Tensor:
+        """What the output layer makes of hidden states […, W] for every entry of a codebook, […, size]."""
+        raise OmnikitError(f"{type(self).__name__} does not show its output layer.")
+
     @abstractmethod
-    def count_tokens(self, sequence: Sequence[Segment]) -> int:
+    def count_tokens(self, sequence: Sequence[Segment], emitter: HiddenEmitter | None = None) -> int:
         """Positions that a sequence takes; what length bucketing sorts by."""
 
     @abstractmethod
@@ -122,6 +139,7 @@ class Backbone(Component):
         *,
         misread: float = 0.0,
         generator: torch.Generator | None = None,
+        emitter: HiddenEmitter | None = None,
     ) -> Losses:
         """Mean next-token cross-entropy over the trained positions of a batch of segment sequences.
 
@@ -139,6 +157,7 @@ class Backbone(Component):
         max_new_tokens: int,
         temperature: float = 0.0,
         grammar: Rule | None = None,
+        emitter: HiddenEmitter | None = None,
     ) -> list[Generated]:
         """Continue each prompt until the end token; temperature 0 is greedy: a batch then gives what singles give.
 
@@ -154,11 +173,18 @@ class Backbone(Component):
         temperature: float = 0.0,
         grammar: Rule | None = None,
         memory: Memory | None = None,
+        emitter: HiddenEmitter | None = None,
     ) -> Iterator[str]:
         """The text that `generate` gives for one prompt, in pieces; a backbone that can gives them while it writes.
 
         What `memory` holds of the beginning of the prompt need not be read again; the answer is the same.
         """
+        beside = {} if emitter is None else {"emitter": emitter}
         yield self.generate(
-            [prompt], generator=generator, max_new_tokens=max_new_tokens, temperature=temperature, grammar=grammar
+            [prompt],
+            generator=generator,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            grammar=grammar,
+            **beside,
         )[0].text

@@ -33,6 +33,7 @@ _SUITES = {
     "projector": "omnikit.testing.projector",
     "tokenizer": "omnikit.testing.tokenizer",
     "backbone": "omnikit.testing.backbone",
+    "emitter": "omnikit.testing.emitter",
     "style": "omnikit.testing.style",
     "detokenizer": "omnikit.testing.detokenizer",
     "format": "omnikit.testing.format",
