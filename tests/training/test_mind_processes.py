@@ -1,4 +1,7 @@
-"""Two processes that share every batch teach the language model what one process does, replicated and sharded."""
+"""Two processes that share every batch teach the language model what one process does, replicated and sharded.
+
+Both read their share of `sft` in pieces; the one process reads it at once.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,22 @@ STOPPED = "stopped"
 RUN = """
 import sys
 from omnikit.cli import main
+from omnikit.training import runner
 from omnikit.training.progress import Saver
+
+build, fill = runner._build, runner.fill
+
+def building(*args, **options):
+    parts = build(*args, **options)
+    held = sum(weight.numel() for weight in parts["backbone"].parameters() if not weight.is_meta)
+    print("holds", held, flush=True)
+    return parts
+
+def filling(part, folder):
+    print("reads", folder, flush=True)
+    fill(part, folder)
+
+runner._build, runner.fill = building, filling
 
 class Stopped(Exception):
     pass
@@ -36,6 +54,7 @@ def stop(self, trainer, module, outputs, batch, index):
 whole = Saver.on_train_batch_end
 for command in sys.argv[1].split(";"):
     words = command.split()
+    print("runs", *words, flush=True)
     if "/stopped" in command:
         Saver.on_train_batch_end = stop
         try:
@@ -74,8 +93,11 @@ def folders(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     }
     settings[STOPPED] = [*settings["fsdp2"], f"weights={made / 'fsdp2' / 'prealign' / 'parts'}"]
     runs = [(name, stage) for name in STRATEGIES for stage in STAGES]
+    pieces = {"prealign": (), "sft": ("trainer.micro_tokens=150",)}
     told = ";".join(
-        " ".join(words(stage, small_corpus, made / name, tokenizer, "trainer.devices=2", *settings[name]))
+        " ".join(
+            words(stage, small_corpus, made / name, tokenizer, "trainer.devices=2", *settings[name], *pieces[stage])
+        )
         for name, stage in [*runs, (STOPPED, "sft")]
     )
     environment = {
@@ -96,13 +118,14 @@ def folders(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
         for rank in range(2)
     ]
     try:
-        for process in started:
-            said, _ = process.communicate(timeout=400)
+        for rank, process in enumerate(started):
+            said, _ = process.communicate(timeout=1200)
             assert process.returncode == 0, said
+            (made / f"said{rank}.txt").write_text(said)
     finally:
         for process in started:
             process.kill()
-    return {name: made / name for name in ("one", *STRATEGIES, STOPPED)}
+    return {name: made / name for name in ("one", *STRATEGIES, STOPPED, "said0.txt", "said1.txt")}
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -129,3 +152,16 @@ def test_a_sharded_run_that_was_interrupted_goes_on_as_if_nothing_had_happened(f
         trained, expected = (read_weights(folder / "parts" / slot) for folder in (resumed, whole))
         for name, value in expected.items():
             torch.testing.assert_close(trained[name], value, rtol=0, atol=0, msg=f"{slot}.{name}")
+
+
+def test_only_the_first_process_of_a_sharded_run_reads_the_language_model(folders: dict[str, Path]) -> None:
+    said = [folders[f"said{rank}.txt"].read_text().split("\nruns ") for rank in range(2)]
+    for first, second in zip(*said, strict=True):
+        if "/parts/backbone" not in first and "holds" not in first:
+            continue
+        sharded = "strategy=fsdp2" in first
+        held = [next(line for line in own.splitlines() if line.startswith("holds")) for own in (first, second)]
+        assert held[0] != "holds 0" and held[1] == ("holds 0" if sharded else held[0])
+        read = [sorted(line for line in own.splitlines() if line.startswith("reads")) for own in (first, second)]
+        assert read[1] == [line for line in read[0] if not (sharded and line.endswith("/backbone"))]
+    assert sum("reads" in own and "/backbone" in own for own in said[0]) == 3

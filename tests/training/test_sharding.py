@@ -22,6 +22,7 @@ from omnikit.stages.language import LanguageStage
 from omnikit.stages.optim import Optim
 from omnikit.training.choices import plan_of
 from omnikit.training.memory import skeleton, stage_memory
+from omnikit.training.progress import read_saved, remove_saved
 from omnikit.training.sharding import (
     UNUSED,
     Sharded,
@@ -30,8 +31,9 @@ from omnikit.training.sharding import (
     compile_blocks,
     strategy_of,
 )
+from omnikit.training.zero import OWN, ZeRO, zero_config
 
-SETTINGS = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+SETTINGS = {"devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "bf16-mixed", "gradient_clip": 1.0}
 RATES = {"projector": 1e-3, "backbone": 1e-3}
 
 
@@ -53,9 +55,57 @@ def test_strategies_go_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(strategy_of({**SETTINGS, "strategy": "fsdp2"}), Sharded)
     with pytest.raises(UnknownName, match="Did you mean 'fsdp2'"):
         strategy_of({**SETTINGS, "strategy": "fsdp"})
-    monkeypatch.setattr(importlib, "import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))
-    with pytest.raises(OmnikitError, match=r"omnikit-core\[deepspeed\]"):
-        strategy_of({**SETTINGS, "strategy": "deepspeed_stage_2"})
+    monkeypatch.setattr(importlib, "import_module", lambda name: (_ for _ in ()).throw(ModuleNotFoundError(name)))
+    for stage in (1, 2, 3):
+        with pytest.raises(OmnikitError, match=r"omnikit-core\[deepspeed\]"):
+            strategy_of({**SETTINGS, "strategy": f"deepspeed_stage_{stage}"})
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_deepspeed_is_told_what_the_trainer_says(stage: int) -> None:
+    changes = ("experiment=emova_7b", "stage=sft", "trainer=deepspeed", f"trainer.strategy=deepspeed_stage_{stage}")
+    settings = compose_config("train", changes)["trainer"]
+    config = zero_config(settings)
+    assert json.loads(json.dumps(config)) == config
+    assert config["zero_optimization"]["stage"] == stage and config["gradient_clipping"] == 1.0
+    assert config["torch_autocast"] == {"enabled": True, "dtype": "bfloat16"}
+    assert not [name for name in config["zero_optimization"] if "offload" in name]
+    assert "torch_autocast" not in zero_config({**settings, "precision": "32-true"})
+    with pytest.raises(OmnikitError, match="weights stay float32"):
+        zero_config({**settings, "precision": "bf16-true"})
+    with pytest.raises(OmnikitError, match=r"trainer\.micro_tokens=null"):
+        zero_config({**settings, "micro_tokens": 1024})
+
+
+def test_the_strategy_of_deepspeed_holds_its_config() -> None:
+    pytest.importorskip("deepspeed")
+    strategy = strategy_of({**SETTINGS, "strategy": "deepspeed_stage_3"})
+    assert isinstance(strategy, ZeRO) and strategy.zero_stage_3
+    batch = batch_of(MIXED)
+    assert strategy.precision_plugin.convert_input(batch) is batch
+
+
+def test_a_checkpoint_may_be_a_folder(tmp_path: Path) -> None:
+    for path in (tmp_path / "file.ckpt", tmp_path / "folder.ckpt"):
+        if path.stem == "folder":
+            path.mkdir()
+        torch.save({"omnikit_step": 3}, path / OWN if path.is_dir() else path)
+        assert read_saved(path) == {"omnikit_step": 3}
+        remove_saved(path)
+        assert not path.exists()
+    remove_saved(tmp_path / "none.ckpt")
+
+
+def test_larger_batches_than_fit_are_planned_in_pieces() -> None:
+    config = compose_config("train", ["experiment=emova_3b", "stage=sft"])
+    assert config["trainer"]["micro_tokens"] == 8192 < config["stage"]["settings"]["batch_tokens"] // 8
+    plan, _ = plan_of(config)
+    parts = {slot: skeleton(node.component, plan.parameters[slot]) for slot, node in plan.nodes.items()}
+    pieces = stage_memory(config, plan, parts, 8)
+    whole = stage_memory({**config, "trainer": {**config["trainer"], "micro_tokens": None}}, plan, parts, 8)
+    assert pieces.tokens == 8192 and whole.tokens == 12_500
+    assert pieces.held["fsdp2"].activations < whole.held["fsdp2"].activations
+    assert stage_memory(config, plan, parts, 64).tokens == 1563
 
 
 def kept_by(stage: nn.Module) -> tuple[float, int, dict[str, torch.Tensor]]:

@@ -32,6 +32,7 @@ def test_every_run_leaves_its_record(run_folder: Path) -> None:
         folder = run_folder / stage
         cost = json.loads((folder / "cost.json").read_text())
         assert cost["steps"] == 4 and cost["parameters"] > 0 and cost["peak_memory_mb"] > 0
+        assert cost["flops_per_step"] > 0
         record = json.loads((folder / "run.json").read_text())
         assert record["versions"]["torch"] and len(record["data"]["sha256"]) == 64
         assert yaml.safe_load((folder / "config.yaml").read_text())["stage"]["name"] == stage

@@ -15,6 +15,7 @@ from training.conftest import SMALL
 from training.test_pretraining import curve
 from training.test_processes import RUN, free_port
 
+from omnikit.artefacts import read_card
 from omnikit.cli import main
 from omnikit.training import progress
 
@@ -161,3 +162,11 @@ def test_merged_units_find_their_own_durations_in_mixed_precision(small_corpus: 
     assert all(value.isfinite().all() and value.dtype == torch.float32 for value in stored.values())
     assert any(name.startswith("dp.post_flows.") for name in stored)
     assert list((tmp_path / "detokenizer" / "media" / "step_3").glob("*.png"))
+
+
+def test_a_voice_without_style_trains_alone(small_corpus: Path, tokenizer: str, tmp_path: Path) -> None:
+    told = words("detokenizer", small_corpus, tmp_path, tokenizer, "style=none")
+    assert main([word for word in told if not word.startswith("style.")]) == 0
+    assert curve(tmp_path / "detokenizer", "mel") and not curve(tmp_path / "detokenizer", "style")
+    assert not [name for name in weights_of(tmp_path) if name.startswith("enc_r")]
+    assert read_card(tmp_path / "system" / "style")["id"] == "style/none"

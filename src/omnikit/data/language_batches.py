@@ -87,7 +87,8 @@ class LanguageBatch:
     Recordings that are listened to are there once each, too: `sound_paths` and the waves, padded.
     `drawn` names the source and the tokens of every sample of the whole batch, of which `samples` are those that this
     process takes; they do not count where it stands in (`data.shares`). `state` is where the mixture stands after the
-    batch, `skipped` what could not be used while it was made.
+    batch, `skipped` what could not be used while it was made. `rest` are further pieces of what this process
+    takes, where it takes several: each fits into memory by itself.
     """
 
     samples: tuple[LanguageSample, ...]
@@ -99,6 +100,7 @@ class LanguageBatch:
     state: Mapping[str, State] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
     counts: bool = True
+    rest: tuple[LanguageBatch, ...] = ()
 
 
 def language_samples(
@@ -212,6 +214,7 @@ class LanguageBatches(Dataset[LanguageBatch]):
         start: the batch that index 0 stands for.
         origin: a batch and the state of the mixture before it, to go on from; without one, from the beginning.
         audio_rate: rate in Hz of the recordings that samples bring.
+        piece_tokens: batches come in pieces of at most so many tokens, or of one sample; without, in one.
     """
 
     def __init__(
@@ -224,8 +227,10 @@ class LanguageBatches(Dataset[LanguageBatch]):
         start: int = 0,
         origin: tuple[int, Mapping[str, State]] | None = None,
         audio_rate: int | None = None,
+        piece_tokens: int | None = None,
     ) -> None:
         self.root, self.mixture, self.image_size, self.audio_rate = Path(root), mixture, image_size, audio_rate
+        self.piece_tokens = piece_tokens
         self.num_batches, self.start, self.share = num_batches, start, Share()
         self._origin = (0, mixture.state()) if origin is None else origin
         self._rewind()
@@ -240,15 +245,29 @@ class LanguageBatches(Dataset[LanguageBatch]):
         while self._next <= step:
             drawn, skipped = self.mixture.batch(), self.mixture.skipped()
             self._next += 1
-        own, counts = self.share.of(sorted(drawn, key=lambda row: row.tokens))
-        batch = read_batch(self.root, [row.sample for _, row in own], self.image_size, self.audio_rate)
+        rows = sorted(drawn, key=lambda row: row.tokens)
+        own = [self.share.of(rows)]
+        if self.piece_tokens is not None:
+            own = self.share.pieces(rows, [row.tokens for row in rows], self.piece_tokens)
+        first, *rest = self._read([([row.sample for _, row in piece], counts) for piece, counts in own])
         return replace(
-            batch,
+            first,
             drawn=tuple((row.source, row.tokens) for row in drawn),
             state=self.mixture.state(),
-            skipped=(*skipped, *batch.skipped),
-            counts=counts,
+            skipped=(*skipped, *first.skipped, *(told for piece in rest for told in piece.skipped)),
+            rest=tuple(rest),
         )
+
+    def _read(self, given: Iterable[tuple[list[LanguageSample], bool]]) -> list[LanguageBatch]:
+        """The pieces of samples that count or not; where all of one is broken, another stands in and does not count."""
+        pieces = []
+        for samples, counts in given:
+            piece = _read_usable(self.root, samples, self.image_size, self.audio_rate)
+            pieces.append(replace(piece, counts=counts))
+        usable = next((piece for piece in pieces if piece.samples), None)
+        if usable is None:
+            raise _nothing_usable([told for piece in pieces for told in piece.skipped])
+        return [piece if piece.samples else replace(usable, counts=False, skipped=piece.skipped) for piece in pieces]
 
     def _rewind(self) -> None:
         self._next = self._origin[0]
@@ -265,6 +284,20 @@ def read_batch(
 
     Samples with a broken file are left out and named in `skipped`. Raises `DataError` when none is left.
     """
+    batch = _read_usable(root, samples, image_size, audio_rate)
+    if samples and not batch.samples:
+        raise _nothing_usable(batch.skipped)
+    return batch
+
+
+def _nothing_usable(skipped: Sequence[Skipped]) -> DataError:
+    return DataError("No sample of a batch can be used:\n" + "\n".join(told.reason for told in skipped[:6]))
+
+
+def _read_usable(
+    root: Path, samples: Sequence[LanguageSample], image_size: int | NativeSize | AnyRes, audio_rate: int | None
+) -> LanguageBatch:
+    """`read_batch`, which may leave nothing."""
     pictures, broken = _read(
         (path for sample in samples for path in sample.images), lambda path: load_images([path], image_size), root
     )
@@ -274,8 +307,6 @@ def read_batch(
         sounds, silent = _read(paths, lambda path: load_audio(path, audio_rate), root)
         broken |= silent
     kept = [sample for sample in samples if not broken.keys() & {*sample.images, *(own.path for own in sample.sounds)}]
-    if samples and not kept:
-        raise DataError("No sample of a batch can be used:\n" + "\n".join(list(broken.values())[:6]))
     seen = {path: pictures[path] for sample in kept for path in sample.images}
     heard = {sound.path: sounds[sound.path] for sample in kept for sound in sample.sounds if sounds}
     audio = None

@@ -10,16 +10,18 @@ import warnings
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 import soxr
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from omnikit.data.images import shown
-from omnikit.errors import DataError, MediaError
+from omnikit.errors import DataError, MediaError, naming_extras
 from omnikit.nn.picture_sizes import AnyRes, NativeSize
 from omnikit.types import Audio, Images
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MAX_AUDIO_S = 60.0
 SILENCE_PEAK = 1e-4
@@ -176,6 +178,9 @@ def write_audio(path: str | os.PathLike[str], wave: np.ndarray, sample_rate: int
 
 def write_image(path: str | os.PathLike[str], pixels: np.ndarray) -> Path:
     """A picture uint8 [H, W, 3] as PNG; the file appears whole or not at all."""
+    with naming_extras(f"Writing {path}"):
+        from PIL import Image
+
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(file.name + ".part")
@@ -190,6 +195,9 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_IMAGE_PIXELS)
     Raises MediaError for a file that is missing, empty, broken, smaller than 8 x 8, or of more than `max_pixels`
     pixels (known from the header, before anything is decoded).
     """
+    with naming_extras(f"Reading {path}"):
+        from PIL import Image, ImageOps, UnidentifiedImageError
+
     file = path
     try:
         with warnings.catch_warnings():
@@ -225,6 +233,8 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_IMAGE_PIXELS)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.asarray(image, dtype=np.float64)
         top = 65535.0 if values.max() > 255 else 255.0
@@ -238,6 +248,9 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 def read_image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """(height, width) of a picture file as it is seen, from its header alone; raises MediaError."""
+    with naming_extras(f"Reading {path}"):
+        from PIL import Image, UnidentifiedImageError
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -280,6 +293,9 @@ def load_images(
 ) -> Images:
     """Pictures as Images, in order, for one call of an encoder; see `load_image`. No path gives no picture."""
     import torch
+
+    with naming_extras("Reading pictures"):
+        from omnikit.data.images import shown
 
     pictures, grids = [], []
     for path in paths:

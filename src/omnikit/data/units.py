@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from safetensors.numpy import load_file, save_file
 from omnikit.errors import DataError
 
 ARRAYS, PATHS = "units.safetensors", "paths.json"
+ATTEMPTS, PAUSE_S = 20, 0.1
+"""How often, and after how long, files that do not fit each other are read again."""
 
 
 class UnitStore(Mapping[str, np.ndarray]):
@@ -44,8 +47,7 @@ class UnitStore(Mapping[str, np.ndarray]):
         """Frames that each step of a path lasts, [T]; empty where runs were not merged."""
         if not (folder / PATHS).is_file():
             return
-        paths = json.loads((folder / PATHS).read_text(encoding="utf-8"))
-        arrays = load_file(folder / ARRAYS)
+        paths, arrays = _read_files(folder)
         ends = arrays["ends"]
         starts = np.concatenate([[0], ends[:-1]])
         for path, start, end in zip(paths, starts, ends, strict=True):
@@ -75,6 +77,20 @@ class UnitStore(Mapping[str, np.ndarray]):
         """Add sequences and write the store anew, whole or not at all."""
         self._rows.update({path: np.asarray(codes, dtype=np.int32) for path, codes in rows.items()})
         write_units(self.folder, list(self._rows), list(self._rows.values()))
+
+
+def _read_files(folder: Path) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Paths and arrays of a folder that another process may be writing: it replaces one file after the other."""
+    for _ in range(ATTEMPTS):
+        paths = json.loads((folder / PATHS).read_text(encoding="utf-8"))
+        arrays = load_file(folder / ARRAYS)
+        if len(paths) == len(arrays["ends"]):
+            return paths, arrays
+        time.sleep(PAUSE_S)
+    raise DataError(
+        f"The units in {folder} are broken: {len(paths)} recordings are named, {len(arrays['ends'])} are there.\n"
+        "Remove the folder; its units are extracted again."
+    )
 
 
 def write_units(

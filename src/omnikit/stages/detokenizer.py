@@ -81,7 +81,8 @@ class DetokenizerStage(Stage):
         self.average = copy.deepcopy(detokenizer).requires_grad_(False) if average_keep else None
         self.start, self.seed, self.average_keep = start, seed, average_keep
         self.style_weight = style_weight
-        self.readers = StyleReaders(factors, getattr(detokenizer, "style_dim", 0)) if factors and style_weight else None
+        style_dim = getattr(detokenizer, "style_dim", 0)
+        self.readers = StyleReaders(factors, style_dim) if factors and style_weight and style_dim else None
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     @property

@@ -15,28 +15,28 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from omnikit.data.language_batches import TASKS, Ids, LanguageBatch, LanguageSample, UserInput
+from omnikit.data.language_batches import Ids, LanguageBatch, LanguageSample, UserInput
 from omnikit.data.media import located, read_image_size, resample
 from omnikit.errors import OmnikitError, unknown_name
 from omnikit.nn.processes import num_processes
 from omnikit.slots.backbone import Backbone, Segment
+from omnikit.slots.emitter import Emitter
 from omnikit.slots.format import Format
 from omnikit.slots.hearing import Hearing
 from omnikit.slots.input_style import LearnedInputStyle
 from omnikit.slots.projector import Projector
 from omnikit.slots.seeing import PictureSize, num_positions, picture_size, projected
 from omnikit.slots.vision_encoder import VisionEncoder
-from omnikit.stages.base import Stage
 from omnikit.stages.draws import generator
 from omnikit.stages.optim import Optim
-from omnikit.stages.shares import of_whole_mixture
-from omnikit.types import Losses, SpokenTurn, Style, Units
+from omnikit.stages.pieces import LearntInPieces, num_samples
+from omnikit.types import SpokenTurn, Style, Units
 
 Read = Mapping[str, Tensor | tuple[Segment, ...]]
 """What is read of pictures (features [N, W]) and of recordings (segments beside or instead of units), by path."""
 
 
-class LanguageStage(Stage):
+class LanguageStage(LearntInPieces):
     """Next-token cross-entropy of what the format makes of each sample, all samples of a step in one packed row.
 
     Args:
@@ -48,6 +48,7 @@ class LanguageStage(Stage):
         vision_from: the first block of the vision encoder that learns, where it does; those before it are frozen.
         image_root: folder of the pictures, whose sizes are read where the vision encoder keeps them.
         hearing: the parts that hear beside the tokenizer; none where units say everything.
+        emitter: how units are written; as tokens of the backbone's vocabulary where none is given.
 
     Raises `UnknownName` for a part that does not exist, `OmnikitError` when none learns.
     """
@@ -64,15 +65,19 @@ class LanguageStage(Stage):
         misread: float = 0.0,
         seed: int = 0,
         hearing: Hearing | None = None,
+        emitter: Emitter | None = None,
         vision_from: int = 0,
     ) -> None:
         super().__init__()
         self.hearing = hearing or Hearing()
         self.vision_encoder, self.projector, self.backbone, self.format = vision_encoder, projector, backbone, format
+        self.emitter = Emitter() if emitter is None else emitter
         if not 0 <= misread < 1:
             raise OmnikitError(f"misread is {misread}: a share of tokens, from 0 up to 1 (0.1 is usual; 0 is off).")
         self.optim, self.misread, self.seed = optim, misread, seed
         parts: dict[str, nn.Module] = {"vision_encoder": vision_encoder, "projector": projector, "backbone": backbone}
+        if emitter is not None:
+            parts["emitter"] = emitter
         for name in ("speech_encoder", "speech_projector", "input_style"):
             part = getattr(self.hearing, name)
             if part is not None and any(True for _ in part.parameters()):
@@ -102,29 +107,38 @@ class LanguageStage(Stage):
     def training_step(self, batch: LanguageBatch, index: int) -> Tensor:
         """One step on a mixture of tasks."""
         draws = generator(self.seed, self.global_step, self.global_rank) if self.misread else None
-        return self.checked(self.losses(batch, draws))
+        return self.checked(self.losses(batch, draws, learn=True))
 
     def validation_step(self, batch: LanguageBatch, index: int) -> None:
         """Logs the loss of every task."""
         losses = self.losses(batch)
         parts = {f"valid_{name}": value for name, value in losses.parts.items()}
-        self.log_dict({"valid_loss": losses.total, **parts}, batch_size=len(batch.samples))
+        self.log_dict({"valid_loss": losses.total, **parts}, batch_size=num_samples(batch))
 
-    def losses(self, batch: LanguageBatch, draws: torch.Generator | None = None) -> Losses:
-        """Mean loss of all trained tokens of the batch; parts: the mean of each task. With `draws`, some is misread."""
+    def of_piece(
+        self, piece: LanguageBatch, draws: torch.Generator | None = None
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, float]]:
+        """Mean loss of all trained tokens, and of each task; how many those are. With `draws`, some is misread."""
         misread = 0.0 if draws is None else self.misread
-        features = self.see(batch)
-        tasks = list(dict.fromkeys(sample.task for sample in batch.samples))
-        samples = sorted(batch.samples, key=lambda sample: tasks.index(sample.task))
+        features = self.see(piece)
+        tasks = list(dict.fromkeys(sample.task for sample in piece.samples))
+        samples = sorted(piece.samples, key=lambda sample: tasks.index(sample.task))
         sequences = [sequence_of(sample, features, self.format, self.backbone) for sample in samples]
-        losses = self.backbone.loss(sequences, misread=misread, generator=draws)
+        losses = self.emitter.loss(self.backbone, sequences, misread=misread, generator=draws)
         means, tokens = losses.parts["sequences"], losses.parts["tokens"]  # [B]
         kind = torch.tensor([tasks.index(sample.task) for sample in samples], device=means.device)  # [B]
         counts = means.new_zeros(len(tasks)).index_add_(0, kind, tokens.to(means))
         sums = means.new_zeros(len(tasks)).index_add_(0, kind, means * tokens)
         parts = dict(zip(tasks, sums / counts, strict=True))
-        counted = dict(zip(tasks, (counts * batch.counts).tolist(), strict=True))
-        return of_whole_mixture(Losses(losses.total + self._untouched(), parts), counted, TASKS)
+        counted = dict(zip(tasks, (counts * piece.counts).tolist(), strict=True))
+        return losses.total + self._untouched(), parts, counted
+
+    def count_trained(self, piece: LanguageBatch) -> int:
+        """The trained tokens of a piece; none where it only stands in."""
+        if not piece.counts:
+            return 0
+        written = (target_of(sample, self.format, self.backbone) for sample in piece.samples)
+        return sum(self.emitter.count_trained(self.backbone, target) for target in written)
 
     def _untouched(self) -> Tensor | float:
         """Nothing, to which every part that learns is tied: of several processes, none may lack a part's gradients.
@@ -157,7 +171,7 @@ class LanguageStage(Stage):
             path: empty.expand(self.image_positions(path), -1) for path in sample.images
         }
         features |= {sound.path: self.hearing.blank(sound.seconds, self.backbone.width) for sound in sample.sounds}
-        return self.backbone.count_tokens(sequence_of(sample, features, self.format, self.backbone))
+        return self.emitter.count_tokens(self.backbone, sequence_of(sample, features, self.format, self.backbone))
 
     @property
     def image_size(self) -> PictureSize:
@@ -206,6 +220,11 @@ def prompt_of(sample: LanguageSample, features: Read, format: Format) -> list[Se
 
 def sequence_of(sample: LanguageSample, features: Read, format: Format, backbone: Backbone) -> list[Segment]:
     """What the backbone reads and, as trained segments, learns to write of a sample."""
+    return [*prompt_of(sample, features, format), *target_of(sample, format, backbone)]
+
+
+def target_of(sample: LanguageSample, format: Format, backbone: Backbone) -> list[Segment]:
+    """What the backbone writes of a sample."""
     tells_tone = set(format.factors) <= set(sample.heard_style)
     turn = SpokenTurn(
         text=sample.text,
@@ -214,7 +233,7 @@ def sequence_of(sample: LanguageSample, features: Read, format: Format, backbone
         units=None if sample.units is None else _units(sample.units, backbone),
         user_style=Style(labels=(sample.heard_style,)) if tells_tone and sample.heard_style else Style(),
     )
-    return [*prompt_of(sample, features, format), *format.target(sample.task, turn, backbone)]
+    return format.target(sample.task, turn, backbone)
 
 
 def texts_of(samples: Iterable[LanguageSample], format: Format, backbone: Backbone) -> Iterator[str]:

@@ -73,6 +73,7 @@ def stage_memory(config: Mapping[str, Any], plan: Plan, parts: Mapping[str, nn.M
     counts = {slot: (_count(part, True), _count(part, False)) for slot, part in used.items()}
     trainable, frozen = (sum(pair[index] for pair in counts.values()) for index in range(2))
     tokens = -(-int(settings["batch_tokens"]) // devices)
+    tokens = min(tokens, config["trainer"].get("micro_tokens") or tokens)
     checkpointed = bool(config["trainer"]["activation_checkpointing"])
     sizes = _Sizes.of(used["backbone"])
     kept = sizes.activations(tokens, checkpointed)

@@ -11,6 +11,7 @@ from omnikit.data.language_batches import LanguageBatches
 from omnikit.data.scene_batches import SceneBatches
 from omnikit.slots.backbone import Backbone
 from omnikit.slots.base import Component
+from omnikit.slots.emitter import Emitter
 from omnikit.slots.format import Format
 from omnikit.slots.hearing import Hearing
 from omnikit.slots.projector import Projector
@@ -53,6 +54,7 @@ def language_job(context: Context) -> Job:
     backbone = cast(Backbone, context.parts["backbone"])
     tokenizer = cast(SpeechTokenizer, context.parts["tokenizer"])
     form = cast(Format, context.parts["format"])
+    emitter = cast(Emitter | None, context.parts.get("emitter"))
     hearing = Hearing(*(cast(Any, context.parts.get(slot)) for slot in HEARING))
     material = Material(context, tokenizer, hearing)
     if "backbone" not in context.weights:
@@ -74,6 +76,7 @@ def language_job(context: Context) -> Job:
         misread=settings["misread"],
         seed=context.seed,
         hearing=hearing,
+        emitter=emitter,
         vision_from=settings["vision_from"],
     )
     reading = Reading(context.folder, settings["batch_tokens"], resumed=context.start > 0)
@@ -87,6 +90,7 @@ def language_job(context: Context) -> Job:
             start=start,
             origin=(reading.step, reading.state) if start else None,
             audio_rate=hearing.sample_rate,
+            piece_tokens=context.config["trainer"].get("micro_tokens"),
         )
 
     train = batches("train", settings["optim"]["steps"], context.start)

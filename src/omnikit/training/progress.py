@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import lightning
+
+from omnikit.artefacts import read_checkpoint
+from omnikit.training.zero import OWN
 
 
 def _clock(seconds: float) -> str:
@@ -68,5 +72,19 @@ class Saver(lightning.Callback):
         staging = self.path.with_suffix(".tmp")
         trainer.save_checkpoint(staging)
         if trainer.is_global_zero:
+            if self.path.is_dir():
+                shutil.rmtree(self.path)
             os.replace(staging, self.path)
         self.last = time.time()
+
+
+def read_saved(path: Path) -> dict[str, Any]:
+    """What a run left in its checkpoint, which is a file, or of DeepSpeed a folder with a file of omnikit's."""
+    return read_checkpoint(path / OWN if path.is_dir() else path)
+
+
+def remove_saved(path: Path) -> None:
+    """Remove a checkpoint, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)

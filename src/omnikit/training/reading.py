@@ -10,11 +10,11 @@ from typing import Any
 import lightning
 from torch import distributed
 
-from omnikit.artefacts import read_checkpoint
 from omnikit.data.language_batches import LanguageBatch
 from omnikit.data.packing import State
 from omnikit.errors import DataError
 from omnikit.nn.processes import num_processes
+from omnikit.training.progress import read_saved
 from omnikit.training.records import write_json
 
 MIXTURE, CHECKPOINT, ENTRY = "mixture.json", "last.ckpt", "omnikit_mixture"
@@ -37,7 +37,7 @@ class Reading(lightning.Callback):
         self.tokens: Counter[str] = Counter()
         self.skipped: dict[str, str] = {}
         if resumed:
-            kept = read_checkpoint(folder / CHECKPOINT)[ENTRY]
+            kept = read_saved(folder / CHECKPOINT)[ENTRY]
             self.step, self.skipped = kept["step"], dict(kept["skipped"])
             self.state = {name: tuple(own) for name, own in kept["state"].items()}
             self.samples.update(kept["samples"])

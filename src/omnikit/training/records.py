@@ -18,6 +18,8 @@ import lightning
 import torch
 import yaml
 
+from omnikit.training.flops import FlopCount, can_count
+
 LIBRARIES = (
     "torch",
     "lightning",
@@ -89,16 +91,40 @@ class Curves(lightning.Callback):
 
 
 class Cost(lightning.Callback):
-    """Writes `cost.json`: wall and process time, steps, parameters, peak memory; summed over resumed runs."""
+    """Writes `cost.json`: wall and process time, steps, parameters, peak memory; summed over resumed runs.
+
+    `flops_per_step` is counted while the first step of a run runs; it is null where that cannot be (`training.flops`).
+    """
 
     def __init__(self, folder: Path, module: torch.nn.Module) -> None:
         self.path, self.module = folder / "cost.json", module
         self.before = json.loads(self.path.read_text()) if self.path.exists() else {}
         self.wall, self.cpu, self.steps = time.time(), time.process_time(), 0
+        self.flops: int | None = self.before.get("flops_per_step")
+        self.counter: FlopCount | None = None
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        """Begin to count operations, once a run."""
+        if self.flops is None and self.steps == 0 and can_count(trainer, module):
+            self.counter = FlopCount().__enter__()
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Count a step."""
         self.steps += 1
+        if self.counter is not None:
+            self.flops = self._counted()
+
+    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
+        """Count no further where the first step did not end."""
+        if self.counter is not None:
+            self._counted()
+
+    def _counted(self) -> int:
+        """What was counted until now; nothing more is."""
+        assert self.counter is not None
+        self.counter.__exit__(None, None, None)
+        counter, self.counter = self.counter, None
+        return counter.total
 
     def write(self) -> dict[str, Any]:
         """The cost so far, also written to disk."""
@@ -107,6 +133,7 @@ class Cost(lightning.Callback):
             "wall_s": round(self.before.get("wall_s", 0) + time.time() - self.wall, 1),
             "process_s": round(self.before.get("process_s", 0) + time.process_time() - self.cpu, 1),
             "steps": self.before.get("steps", 0) + self.steps,
+            "flops_per_step": self.flops,
             "parameters": sum(p.numel() for p in self.module.parameters()),
             "trainable_parameters": sum(p.numel() for p in self.module.parameters() if p.requires_grad),
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

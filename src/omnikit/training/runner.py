@@ -10,18 +10,20 @@ import logging
 import shutil
 import warnings
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from lightning.fabric.utilities.seed import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 from torch import distributed
 from torch.utils.data import DataLoader
 
-from omnikit.artefacts import fill, read_card, read_checkpoint, save_component
+from omnikit.artefacts import fill, read_card, save_component
 from omnikit.data.shares import Share
-from omnikit.errors import OmnikitError
+from omnikit.errors import OmnikitError, naming_extras
 from omnikit.nn.processes import num_processes
 from omnikit.registry import resolve
 from omnikit.slots.base import Component
@@ -31,9 +33,9 @@ from omnikit.training.identity import run_key, slots_of
 from omnikit.training.job import Context, Job
 from omnikit.training.jobs import JOBS
 from omnikit.training.mixtures import identity_of
-from omnikit.training.progress import Lines, Saver
+from omnikit.training.progress import Lines, Saver, read_saved, remove_saved
 from omnikit.training.records import Cost, Curves, start_record, write_json
-from omnikit.training.sharding import checkpoint_activations, compile_blocks, gather, strategy_of
+from omnikit.training.sharding import SHARDED, checkpoint_activations, compile_blocks, gather, strategy_of
 from omnikit.wiring import Plan
 
 PARAMETERLESS = ("format", "speech_encoder", "speech_projector", "input_style", "style")
@@ -66,13 +68,13 @@ def run_stage(config: Mapping[str, Any]) -> dict[str, Any]:
         print(f"{folder} is finished; its parts are in {folder / 'parts'}. Start over with overwrite=true.")
         return json.loads((folder / "cost.json").read_text())
     seed_everything(int(config["seed"]), verbose=False)
-    parts = _build(plan, weights, stage)
+    parts = _build(plan, weights, stage, alone=first_process() or config["trainer"]["strategy"] != SHARDED)
     if first_process():
         if not state:
             start_record(folder, config, {"path": str(corpus), **identity})
         write_json(folder / "state.json", {"key": key, "finished": False})
     checkpoint = folder / "last.ckpt"
-    start = int(read_checkpoint(checkpoint)["omnikit_step"]) if state and checkpoint.exists() else 0
+    start = int(read_saved(checkpoint)["omnikit_step"]) if state and checkpoint.exists() else 0
     context = Context(config, stage["settings"], plan, parts, weights, corpus, folder, int(config["seed"]), start)
     job: Job = JOBS[stage["objective"]](context)
     cost = _fit(job, context, checkpoint)
@@ -91,7 +93,7 @@ def run_stage(config: Mapping[str, Any]) -> dict[str, Any]:
             given = {slot: path for slot, path in weights.items() if not bound or slot in parts}
             _complete_system(out / "system", parts, plan, given)
         write_json(folder / "state.json", {"key": key, "finished": True})
-        checkpoint.unlink(missing_ok=True)
+        remove_saved(checkpoint)
     if num_processes() > 1:
         distributed.barrier()
     return cost if first_process() else {}
@@ -176,14 +178,22 @@ class _Step(lightning.Callback):
         checkpoint["omnikit_step"] = trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
 
-def _build(plan: Plan, weights: Mapping[str, Path], stage: Mapping[str, Any]) -> dict[str, Component]:
-    """The parts a stage uses: trained ones from their folders, new ones by the plan; nothing else is allocated."""
+def _build(plan: Plan, weights: Mapping[str, Path], stage: Mapping[str, Any], alone: bool) -> dict[str, Component]:
+    """The parts a stage uses: trained ones from their folders, new ones by the plan; nothing else is allocated.
+
+    A process that does not stand `alone` gets its share of large parts from the first one (`sharding.deal`): here they
+    have no memory, and nothing is read for them.
+    """
     parts = {}
     for slot in slots_of(stage):
         if slot not in plan.nodes:
             continue
-        parts[slot] = resolve(plan.nodes[slot].component)(**plan.parameters[slot])
-        if slot in weights:
+        design = resolve(plan.nodes[slot].component)
+        absent = not alone and hasattr(design, "skeleton")
+        place: AbstractContextManager[Any] = torch.device("meta") if absent else nullcontext()
+        with naming_extras(plan.nodes[slot].component), place:
+            parts[slot] = design(**plan.parameters[slot])
+        if slot in weights and not absent:
             fill(parts[slot], weights[slot])
         parts[slot].requires_grad_(slot in stage["trains"])
     return parts

@@ -4,7 +4,8 @@
 | --- | --- | --- |
 | `auto`, `ddp` | everything | |
 | `fsdp2` | its share of weights, gradients and optimiser states; a block is whole while it is used | |
-| `deepspeed_stage_1`, `deepspeed_stage_2` | weights, a share of optimiser states (and gradients) | `deepspeed` |
+| `deepspeed_stage_1`, `deepspeed_stage_2` | weights, a share of optimiser states (and gradients) | `deepspeed`, CUDA |
+| `deepspeed_stage_3` | its share of everything | `deepspeed`, CUDA |
 
 Ref: Zhao et al. 2023 (FSDP, arXiv 2304.11277); Rajbhandari et al. 2020 (ZeRO, arXiv 1910.02054); Chen et al. 2016
 (activation checkpointing, arXiv 1604.06174).
@@ -18,16 +19,16 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
-from torch import nn
+from torch import distributed, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from omnikit.errors import OmnikitError, unknown_name
-from omnikit.nn.extras import extra
+from omnikit.training.zero import STAGES as ZERO_STAGES
+from omnikit.training.zero import gather_zero, zero_strategy
 
 SHARDED = "fsdp2"
-DEEPSPEED = ("deepspeed_stage_1", "deepspeed_stage_2")
-STRATEGIES = ("auto", "ddp", SHARDED, *DEEPSPEED)
+STRATEGIES = ("auto", "ddp", SHARDED, *ZERO_STAGES)
 UNUSED = "ddp_find_unused_parameters_true"
 """Data parallel, minding weights that a step leaves out: layers dropped at random, an encoder of pictures unseen."""
 
@@ -42,9 +43,8 @@ def strategy_of(settings: Mapping[str, Any]) -> str | Strategy:
         raise unknown_name("strategy", name, STRATEGIES)
     if name == SHARDED:
         return Sharded()
-    if name in DEEPSPEED:
-        extra("deepspeed", "deepspeed", f"trainer.strategy={name}")
-        return name
+    if name in ZERO_STAGES:
+        return zero_strategy(settings)
     several = torch.cuda.device_count() > 1 if devices == "auto" else str(devices) not in ("1", "[0]")
     return UNUSED if several or settings["num_nodes"] > 1 or name == "ddp" else name
 
@@ -74,7 +74,9 @@ class Sharded(ModelParallelStrategy):
                 "Use trainer.strategy=ddp for this stage; it fits on every device."
             )
         self.accelerator.setup(trainer)
+        whole = {name: value.detach() for name, value in tensors_of(module)}
         shard(module, self.device_mesh["data_parallel"])
+        deal(module, whole, self.root_device)
         self.model = self.precision_plugin.convert_module(module)
         self.model_to_device()
         self.barrier()
@@ -83,12 +85,39 @@ class Sharded(ModelParallelStrategy):
 
 
 def shard(module: lightning.LightningModule, mesh: Any) -> None:
-    """Cut the weights of a stage over the processes of `mesh`, block by block; its steps put them together."""
+    """Cut the weights of a stage over the processes of `mesh`, block by block; methods that read put them together."""
     for block in blocks_of(module):
         fully_shard(block, mesh=mesh)
     fully_shard(module, mesh=mesh)
-    for step in ("training_step", "validation_step"):
-        register_fsdp_forward_method(module, step)
+    for method in getattr(module, "uses_weights", ("training_step", "validation_step")):
+        register_fsdp_forward_method(module, method)
+
+
+def deal(module: nn.Module, whole: Mapping[str, torch.Tensor], device: torch.device) -> None:
+    """Give every process its share of the `whole` weights that the first one holds, one tensor after the other.
+
+    The others' may have been cut before they had any memory: they hold their shares, and the tensor that is dealt.
+    """
+    first = distributed.get_rank() == 0
+    if not first:
+        module.to_empty(device=device)
+    for name, value in tensors_of(module):
+        full = whole[name].to(device) if first else torch.empty(value.shape, dtype=value.dtype, device=device)
+        full = full.contiguous()
+        distributed.broadcast(full, 0)
+        if first:
+            continue
+        own = value.detach()
+        if isinstance(own, DTensor):
+            full = distribute_tensor(full, own.device_mesh, own.placements, src_data_rank=None).to_local()
+            own = own.to_local()
+        own.copy_(full)
+
+
+def tensors_of(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Parameters and buffers by name, those among them that no file holds, too."""
+    yield from module.named_parameters()
+    yield from module.named_buffers()
 
 
 def gather(module: nn.Module, keep: bool) -> None:
@@ -96,6 +125,7 @@ def gather(module: nn.Module, keep: bool) -> None:
 
     Only with `keep` does this process hold them afterwards; without, its part has no weights any more.
     """
+    gather_zero(module, keep)
     parts = list(module.modules())
     for part in parts:
         if isinstance(part, FSDPModule):
