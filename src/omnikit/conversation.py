@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,10 +104,24 @@ class Conversation:
         self.turns.append((user, turn))
         yield Piece(reply=_whole(system, turn, wanted, sounds, clock))
 
+    @torch.no_grad()
+    def prepare(self) -> None:
+        """Read what stands before the next question (instructions, the last reply) now, e.g. while it is being asked.
+
+        Answers stay the same; their first word and sound come earlier.
+        """
+        question = Segment(text="")
+        prompt = self.system.part("format").prompt("dialogue", [question], self.turns)
+        known = list(takewhile(lambda segment: segment is not question, prompt))
+        if 0 < len(known) < len(prompt):
+            draws = torch.Generator()
+            list(self.system.part("backbone").stream(known, generator=draws, max_new_tokens=1, memory=self.memory))
+
     def _raw(self, user: Sequence[Segment], seed: int) -> Iterator[str]:
         backbone, form = self.system.part("backbone"), self.system.part("format")
         grammar = form.grammar("dialogue", backbone, self.system.style_values()) if self.constrained else None
-        return backbone.stream(
+        return self.system.emitter.stream(
+            backbone,
             form.prompt("dialogue", user, self.turns),
             generator=torch.Generator().manual_seed(seed),
             max_new_tokens=MAX_NEW_TOKENS,

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from omnikit.nn.fourier_conv import SHORTEST_KERNEL, FourierConv
 from omnikit.nn.packed import PackedConv, PackedMatrix, inference_dtype
+from omnikit.nn.packed_linear import PackedTwin
 from omnikit.nn.spiral import FeatureEncoder, spiral_blocks, valid_steps
 from omnikit.nn.spiral_packed import PackedSpiral
 
@@ -47,7 +49,7 @@ def run_as_in_training(made: FeatureEncoder, x: Tensor) -> tuple[Tensor, Tensor]
     return steps.detach(), lengths
 
 
-@pytest.mark.parametrize("position_kernel", [8, 7])
+@pytest.mark.parametrize("position_kernel", [8, 7, SHORTEST_KERNEL])
 def test_inference_gives_the_numbers_of_training(position_kernel: int) -> None:
     made, x = encoder(position_kernel), frames()
     expected, lengths = run_as_in_training(made, x)
@@ -76,6 +78,16 @@ def test_bfloat16_is_near_and_is_asked_for_by_automatic_precision() -> None:
     valid = valid_steps(lengths, expected.shape[1])
     apart = (found[valid] - expected[valid]).abs().mean()
     assert 1e-5 < apart < 0.05
+
+
+def test_rows_in_any_order_and_of_equal_lengths_attend_to_themselves() -> None:
+    made, x = encoder(), frames()
+    lengths = torch.tensor([40, 61, 61, 9])
+    found, steps = made(x, lengths)
+    for row, (length, count) in enumerate(zip(lengths.tolist(), steps.tolist(), strict=True)):
+        alone, _ = made(x[row : row + 1, :length], torch.tensor([length]))
+        torch.testing.assert_close(found[row, :count], alone[0], rtol=1e-5, atol=1e-5)
+        assert not found[row, count:].any()
 
 
 def test_long_sequences_in_bfloat16_attend_alike() -> None:
@@ -144,3 +156,36 @@ def test_products_and_convolutions_are_those_of_torch(activation: str) -> None:
         conv = PackedConv(kernel, torch.ones(8), 2, torch.float32, activation)  # type: ignore[arg-type]
         expected = functional.conv1d(sound.transpose(1, 2), kernel, torch.ones(8), padding=taps // 2, groups=2)
         torch.testing.assert_close(conv(sound).transpose(1, 2), then(expected), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("taps", [SHORTEST_KERNEL, SHORTEST_KERNEL + 1])
+@pytest.mark.parametrize("num_steps", [1, SHORTEST_KERNEL, 2 * SHORTEST_KERNEL, 7 * SHORTEST_KERNEL + 3])
+def test_long_convolutions_by_transforms_are_those_of_torch(taps: int, num_steps: int) -> None:
+    weight, bias, x = torch.randn(12, 4, taps) / taps**0.5, torch.randn(12), torch.randn(2, num_steps, 8)
+    sums = functional.conv1d(x.double().transpose(1, 2), weight.double(), bias.double(), padding=taps // 2, groups=2)
+    expected = functional.gelu(sums)[..., :num_steps].transpose(1, 2).float()
+    conv = FourierConv(weight, bias, 2)
+    torch.testing.assert_close(conv(x), expected, rtol=1e-5, atol=1e-5)
+    assert conv(x.bfloat16()).dtype == torch.bfloat16
+
+
+def test_a_twin_computes_alike_and_follows_weights_and_modes() -> None:
+    model = nn.Sequential(nn.Linear(5, 7), nn.LayerNorm(7), nn.Dropout(0.5), nn.Sequential(nn.Linear(7, 3, bias=False)))
+    x, twins = torch.randn(2, 4, 5), PackedTwin()
+    twin = twins.of(model.eval())
+    assert twin is not model and twins.of(model) is twin and twin[1] is not model[1]
+    assert twin[1].weight is model[1].weight and type(model[0]) is nn.Linear
+    torch.testing.assert_close(twin(x), model(x), rtol=1e-5, atol=1e-6)
+    model[0].weight.mul_(2.0)
+    torch.testing.assert_close(twins.of(model)(x), model(x), rtol=1e-5, atol=1e-6)
+    assert twins.of(model.train())[2].training
+    with torch.enable_grad():
+        assert twins.of(model) is model
+        twin(x).sum().backward()  # a twin from before still computes with gradients, by the ordinary products
+    assert model[3][0].weight.grad is not None
+
+
+def test_large_models_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(nn.Linear(5, 7))
+    monkeypatch.setattr("omnikit.nn.packed_linear.MOST_BYTES", 5 * 7 * 4 - 1)
+    assert PackedTwin().of(model) is model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from omnikit.errors import OmnikitError
+from omnikit.errors import OmnikitError, missing_library
 
 
 def extra(module: str, name: str, wanted_by: str) -> ModuleType:
@@ -15,8 +15,7 @@ def extra(module: str, name: str, wanted_by: str) -> ModuleType:
     """
     try:
         return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise missing_library(wanted_by, module, name) from error
     except ImportError as error:
-        raise OmnikitError(
-            f"{wanted_by} needs {module}, which is not installed ({error}).\n"
-            f"Install it with: pip install 'omnikit-core[{name}]'"
-        ) from error
+        raise OmnikitError(f"{wanted_by} needs {module}, which is installed and does not load: {error}") from error

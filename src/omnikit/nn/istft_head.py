@@ -81,6 +81,8 @@ def overlap_add(frames: Tensor, hop_size: int) -> Tensor:
 class IstftHead(nn.Module):
     """Latent frames → waveform of exactly hop_size samples a frame."""
 
+    window: Tensor
+
     def __init__(
         self,
         in_dim: int,
@@ -107,19 +109,28 @@ class IstftHead(nn.Module):
 
     def forward(self, z: Tensor, g: Tensor | None = None) -> Tensor:
         """Latents z [B, C, T] in the style g [B, G, 1] → waveform [B, 1, S]."""
+        x = self.predicted(z, g)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.synthesise(x.float())[:, None]
+
+    def predicted(self, z: Tensor, g: Tensor | None = None) -> Tensor:
+        """Log magnitudes and phases side by side [B, T, 2 · F] of latents z [B, C, T] in the style g [B, G, 1]."""
         style = None if g is None else g[..., 0]
         x = self.norm_in(self.embed(z).transpose(1, 2), style)  # [B, T, D]
         for block in self.blocks:
             x = block(x, style)
-        x = self.out(self.norm_out(x, style))  # [B, T, N + 2]
-        with torch.autocast(x.device.type, enabled=False):
-            return self.synthesise(x.float())[:, None]
+        return self.out(self.norm_out(x, style))  # [B, T, N + 2]
+
+    @staticmethod
+    def spectrum(x: Tensor) -> tuple[Tensor, Tensor]:
+        """Log magnitudes and phases side by side [B, T, 2 · F] → real and imaginary parts [B, T, F]."""
+        log_magnitude, phase = x.chunk(2, -1)
+        magnitude = log_magnitude.clamp(max=_MAX_LOG_MAGNITUDE).exp()
+        return magnitude * phase.cos(), magnitude * phase.sin()
 
     def synthesise(self, x: Tensor) -> Tensor:
         """Log magnitudes and phases side by side [B, T, 2 · F] → waveform [B, S]."""
-        log_magnitude, phase = x.chunk(2, -1)
-        magnitude = log_magnitude.clamp(max=_MAX_LOG_MAGNITUDE).exp()
-        frames = torch.fft.irfft(torch.complex(magnitude * phase.cos(), magnitude * phase.sin()), self.fft_size)
+        frames = torch.fft.irfft(torch.complex(*self.spectrum(x)), self.fft_size)
         wave = overlap_add(frames * self.window, self.hop_size)
         weight = overlap_add(self.window.square().expand(1, x.shape[1], -1), self.hop_size)
         edge = (self.fft_size - self.hop_size) // 2

@@ -13,8 +13,8 @@ from omnikit.nn.folding import Remade
 from omnikit.nn.mel import mel_filter_bank
 from omnikit.nn.packed import PackedMatrix, inference_dtype
 
-_EMPHASIS = 0.97
-_GUARD = 2.0**-24
+EMPHASIS = 0.97
+GUARD = 2.0**-24
 
 
 class LogMel(nn.Module):
@@ -60,11 +60,11 @@ class LogMel(nn.Module):
         if is_padded:
             wave = wave.masked_fill(torch.arange(wave.shape[1], device=wave.device) >= lengths[:, None], 0.0)
         wave = wave / (wave.abs().amax(1, keepdim=True) + 1e-5)
-        wave = torch.cat([wave[:, :1], torch.sub(wave[:, 1:], wave[:, :-1], alpha=_EMPHASIS)], dim=1)
+        wave = torch.cat([wave[:, :1], torch.sub(wave[:, 1:], wave[:, :-1], alpha=EMPHASIS)], dim=1)
         wave = self._reflect(wave, lengths if is_padded and not self.reflects_batch else None)
         frames = self.frame_lengths(lengths)
         num_frames = (wave.shape[1] - self.fft_size + self.hop_size - 1) // self.hop_size
-        mel = self._normalise(self._log_mel(wave)[:, :num_frames], frames, is_padded)
+        mel = self.normalised(self._log_mel(wave)[:, :num_frames], frames, is_padded)
         return functional.pad(mel, (0, 0, 0, -num_frames % self.pad_to)).transpose(1, 2), frames
 
     def peak(self, row: Tensor) -> Tensor:
@@ -79,9 +79,9 @@ class LogMel(nn.Module):
             if first > 0 and last <= len(row):
                 now, before = row[first:last], row[first - 1 : last - 1]
             else:
-                place = _mirrored(torch.arange(first, last, device=row.device), torch.tensor(len(row)).to(row.device))
+                place = mirrored(torch.arange(first, last, device=row.device), torch.tensor(len(row)).to(row.device))
                 now, before = row[place], row[(place - 1).clamp(min=0)] * (place > 0)
-            return self._log_mel(((now.float() - _EMPHASIS * before.float()) / peak.float())[None])[0]
+            return self._log_mel(((now.float() - EMPHASIS * before.float()) / peak.float())[None])[0]
 
     def _log_mel(self, wave: Tensor) -> Tensor:
         """Logarithms [B, T, M] of waves [B, S] whose frames begin at every hop."""
@@ -96,11 +96,11 @@ class LogMel(nn.Module):
         )  # [B, F, T]
         power = (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2)  # [B, T, F]
         if inference_dtype(power) is None:
-            return torch.log(functional.linear(power, self.fb[0]) + _GUARD)
+            return torch.log(functional.linear(power, self.fb[0]) + GUARD)
         bank = self._packed.get(
             [self.fb], lambda: PackedMatrix(self.fb[0], self.fb.new_zeros(self.fb.shape[1]), self.fb.dtype)
         )
-        return bank(power).add_(_GUARD).log_()
+        return bank(power).add_(GUARD).log_()
 
     def _reflect(self, wave: Tensor, lengths: Tensor | None) -> Tensor:
         """Half a window of mirror image before each row and after its end: [B, S] → [B, S + fft_size].
@@ -115,11 +115,11 @@ class LogMel(nn.Module):
         offset = torch.arange(margin, device=wave.device)
         after = lengths[:, None] + offset
         place = torch.cat([(offset - margin).expand_as(after), after], dim=1)  # [B, fft_size], beyond both ends
-        mirror = wave.gather(1, _mirrored(place, lengths[:, None]))
+        mirror = wave.gather(1, mirrored(place, lengths[:, None]))
         return functional.pad(wave, (margin, margin)).scatter(1, place + margin, mirror)
 
     @staticmethod
-    def _normalise(mel: Tensor, frames: Tensor, is_padded: bool) -> Tensor:
+    def normalised(mel: Tensor, frames: Tensor, is_padded: bool) -> Tensor:
         """Zero mean, unit (unbiased) deviation over the valid frames; zeros elsewhere. A single frame becomes zeros."""
         count = frames[:, None, None]
         padding = torch.arange(mel.shape[1], device=mel.device) >= frames[:, None]  # [B, T]
@@ -130,7 +130,7 @@ class LogMel(nn.Module):
         return centred / (deviation + 1e-5)
 
 
-def _mirrored(place: Tensor, length: Tensor) -> Tensor:
+def mirrored(place: Tensor, length: Tensor) -> Tensor:
     """The sample that stands at `place` when a row of `length` samples is mirrored at both ends, over and over."""
     period = (2 * (length - 1)).clamp(min=1)
     place = place.remainder(period)

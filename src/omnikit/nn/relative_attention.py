@@ -57,10 +57,14 @@ class RelativeAttention(nn.Module):
             for conv in (self.conv_q, self.conv_k, self.conv_v)
         )
         query = query * query.shape[-1] ** -0.5
+        num_steps = x.shape[-1]
+        if torch.compiler.is_exporting():  # a graph is one for every number of steps, so it takes them all at once
+            out = self._attended(query, key, value, mask, 0, num_steps)  # [B, H, T, d]
+            return self.conv_o(out.transpose(2, 3).flatten(1, 2))  # [B, D, T]
         out = torch.empty_like(query)  # [B, H, T, d]
-        size = max(1, _SCORES_AT_ONCE // x.shape[-1])
-        for start in range(0, x.shape[-1], size):
-            stop = min(start + size, x.shape[-1])
+        size = max(1, _SCORES_AT_ONCE // num_steps)
+        for start in range(0, num_steps, size):
+            stop = min(start + size, num_steps)
             out[:, :, start:stop] = self._attended(query, key, value, mask, start, stop)
         return self.conv_o(out.transpose(2, 3).flatten(1, 2))  # [B, D, T]
 
@@ -68,7 +72,8 @@ class RelativeAttention(nn.Module):
         """What the queries from `start` to `stop` see [B, H, N, d] of all keys and values [B, H, T, d]."""
         num_steps = key.shape[2]
         query = query[:, :, start:stop]
-        low, high = max(0, start - self.window), min(num_steps, stop + self.window)  # the keys near some query
+        low = max(0, start - self.window)  # the keys near some query
+        high = num_steps if stop == num_steps else min(num_steps, stop + self.window)
         ahead, behind = low - (start - self.window), stop + self.window - high  # near steps that do not exist
         scores = query @ key.transpose(2, 3)  # [B, H, N, T]
         near = skewed(query @ self.emb_rel_k.transpose(1, 2))  # [B, H, N, N + W - 1]

@@ -1,20 +1,22 @@
 """SPIRAL's blocks for inference on a CPU: the formulas of `nn.spiral` over packed weights, in float32 or bfloat16.
 
 Query, key and value come of one product; convolutions of a few taps are products over stretches of steps; weight
-normalisation is multiplied out once; a batch without padding needs no masks.
+normalisation is multiplied out once; transformers compute valid steps only, one row behind the other.
 
-Letters: B batch, T time steps, D width, H attention heads, K kernel taps.
+Letters: B batch, T time steps, P valid steps of all rows, D width, H attention heads, K kernel taps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from omnikit.nn.fourier_conv import SHORTEST_KERNEL, FourierConv
 from omnikit.nn.packed import PackedConv, PackedMatrix
 
 if TYPE_CHECKING:
@@ -90,23 +92,24 @@ class PackedLayer:
         self.fc1 = PackedMatrix(layer.fc1.weight, layer.fc1.bias, dtype, "gelu")
         self.fc2 = PackedMatrix(layer.fc2.weight, layer.fc2.bias, dtype)
 
-    def __call__(self, x: Tensor, padding: Tensor | None) -> Tensor:
-        """Steps x [B, T, D], keys not to look at `padding` [B, T] → [B, T, D]."""
+    def __call__(self, x: Tensor, groups: Sequence[tuple[int, int]]) -> Tensor:
+        """Steps x [P, D] → [P, D]; `groups` are the (rows, steps of each) that lie one behind the other."""
         heads = self.qkv(self.layer.self_attn_layer_norm(x)).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = heads.permute(2, 0, 3, 1, 4)  # [B, H, T, D / H] each
-        x = x + self.out(_attend(query, key, value, padding).transpose(1, 2).flatten(2))
+        parts = heads.split([rows * steps for rows, steps in groups])
+        told = [_attend(part.unflatten(0, group)) for part, group in zip(parts, groups, strict=True)]
+        x = x + self.out(torch.cat(told) if len(told) > 1 else told[0])
         return x + self.fc2(self.fc1(self.layer.final_layer_norm(x)))
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None) -> Tensor:
-    """Attention [B, H, T, D / H] to the keys that are not padding; the softmax is taken in float32."""
+def _attend(heads: Tensor) -> Tensor:
+    """Attention within rows of equal length: [B, T, 3, H, D / H] → [B * T, D]; the softmax is taken in float32."""
+    query, key, value = heads.permute(2, 0, 3, 1, 4)  # [B, H, T, D / H] each
     if query.dtype == torch.float32 or query.shape[2] > _LONGEST_DENSE:
-        mask = None if padding is None else ~padding[:, None, None]  # [B, 1, 1, T]
-        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-    scores = (query @ key.transpose(2, 3)).float().mul_(query.shape[-1] ** -0.5)  # [B, H, T, T]
-    if padding is not None:
-        scores.masked_fill_(padding[:, None, None], -torch.inf)
-    return scores.softmax(-1).to(value.dtype) @ value
+        y = functional.scaled_dot_product_attention(query, key, value)
+    else:
+        scores = (query @ key.transpose(2, 3)).float().mul_(query.shape[-1] ** -0.5)  # [B, H, T, T]
+        y = scores.softmax(-1).to(value.dtype) @ value
+    return y.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
 class PackedTransformer:
@@ -114,7 +117,12 @@ class PackedTransformer:
 
     def __init__(self, block: TransformerBlock, dtype: torch.dtype) -> None:
         position = block.pos_conv[0]
-        self.position = PackedConv(position.weight(), position.bias, position.num_groups, dtype, "gelu")
+        weight, groups = position.weight(), position.num_groups
+        self.position: FourierConv | PackedConv
+        if weight.shape[-1] >= SHORTEST_KERNEL:
+            self.position = FourierConv(weight, position.bias, groups)
+        else:
+            self.position = PackedConv(weight, position.bias, groups, dtype, "gelu")
         self.layers = [PackedLayer(layer, dtype) for layer in block.layers]
         self.norm = block.layer_norm
 
@@ -123,6 +131,15 @@ class PackedTransformer:
         padding = _padding(x, lengths)
         x = _cleared(x, padding)
         x = x + self.position(x)[:, : x.shape[1]]
+        groups = [(len(list(rows)), steps) for steps, rows in groupby(lengths.tolist())]
+        if padding is None:
+            return self._valid(x.flatten(0, 1), groups).view(x.shape), lengths
+        y = torch.zeros_like(x)
+        y[~padding] = self._valid(x[~padding], groups)
+        return y, lengths
+
+    def _valid(self, x: Tensor, groups: Sequence[tuple[int, int]]) -> Tensor:
+        """The layers over steps x [P, D] of (rows, steps of each)."""
         for layer in self.layers:
-            x = layer(x, padding)
-        return self.norm(x), lengths
+            x = layer(x, groups)
+        return self.norm(x)
