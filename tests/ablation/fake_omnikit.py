@@ -41,6 +41,6 @@ head = json.dumps({"w": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24
 (part / "model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head + bytes(24))
 (part / "component.json").write_text("{}")
 (run / "curves.csv").write_text("step,seconds,name,value\n1,0.5,loss,2.5\n")
-cost = {"wall_s": 4.0, "process_s": 3.0, "steps": 2, "peak_memory_mb": 5, "peak_gpu_memory_mb": 0}
+cost = {"wall_s": 4.0, "process_s": 3.0, "steps": 2, "peak_memory_mb": 5, "peak_gpu_memory_mb": 0, "flops_per_step": 7}
 (run / "cost.json").write_text(json.dumps(cost))
 (run / "state.json").write_text('{"finished": true}')

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,6 +59,7 @@ def test_a_shared_step_runs_once_and_every_cell_is_judged(tmp_path: Path, log: P
         status = read_status(place)
         assert is_done(place)
         assert status["cost"]["parameters"] == 6 and status["cost"]["audio_s"] == 400
+        assert status["cost"]["flops"] == 2 * 7
         assert json.loads((place / "curves.jsonl").read_text())["value"] == 2.5
     assert run_cell(places[0]) == OK
     assert len(log.read_text().splitlines()) == 3
@@ -153,3 +156,44 @@ def test_files_appear_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(OSError, match="No space"):
         write_text(path, "new")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_fills_up_leaves_nothing_half_written_and_the_cell_goes_on_later(
+    tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Room for fewer and fewer files: wherever it ends, the cell fails in order, and all that is there is whole."""
+    sync, left = os.fsync, [0]
+
+    def fsync(descriptor: int) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    plan = plan_of_cells(1)
+    for room in range(5):
+        sweep = tmp_path / str(room)
+        place = sweep / plan.cells[0].folder
+        prepare(sweep, plan.cells[0].document(), plan.cells[0].folder)
+        with monkeypatch.context() as full:
+            full.setattr(os, "fsync", fsync)
+            left[0] = room
+            assert run_cell(place) == FAILED
+        assert "No space left on device" in capsys.readouterr().err and not is_done(place) and not is_busy(place)
+        for path in sweep.rglob("*.json"):
+            json.loads(path.read_text())
+        assert not [path for path in sweep.rglob("*") if path.name.endswith(".tmp")]
+        assert run_cell(place) == OK and is_done(place), room
+
+
+def test_a_broken_run_is_named_with_what_to_do(tmp_path: Path, log: Path) -> None:
+    place, other = two_cells(tmp_path)
+    assert run_cell(place) == OK
+    state = tmp_path / "shared" / "same" / "tokenizer" / "state.json"
+    state.write_text('{"finis')
+    assert run_cell(other) == FAILED
+    why = read_status(other)["exception"]
+    assert f"The run in {state.parent} is broken" in why and "Remove that folder" in why
+    shutil.rmtree(state.parent)
+    assert run_cell(other) == OK
+    assert is_done(place), "what was judged before stays"

@@ -77,7 +77,7 @@ def test_an_arm_may_have_stages_of_its_own() -> None:
         ({"kind": "curve", "axes": {"x": [1]}, "baseline": "2"}, "Unknown baseline '2'"),
         ({"kind": "curve", "axes": {"x": [1, 1]}, "baseline": "1"}, "Two arms are called '1'"),
         ({"arms": {"a": "x=1"}}, "overrides are a list"),
-        ({"arms": {"a": {"override": A}}}, "may have overrides and stages"),
+        ({"arms": {"a": {"override": A}}}, "may have overrides, and stages or trained_as"),
         ({"arms": {"a": A}, "seed": 3}, "Did you mean 'seeds'?"),
         ({"arms": {"a": A}, "primary": None}, "lacks primary"),
         ({"arms": {"a": A}, "seeds": []}, "no list of different seeds"),
@@ -95,3 +95,16 @@ def test_seeds_are_a_list_or_their_number() -> None:
     for wrong in (0, [1, 1], ["1"], [-1], [True], "0"):
         with pytest.raises(OmnikitError, match="seeds"):
             seeds_of(wrong)
+
+
+def test_an_arm_may_be_trained_as_another_of_the_same_question() -> None:
+    arms = {"a": A, "b": {"overrides": B, "trained_as": "a"}}
+    assert [arm.trained_as for arm in asked(arms=arms, baseline="a").arms] == [None, "a"]
+    for changes, told in (
+        ({"arms": {"a": A, "b": {"overrides": B, "trained_as": "c"}}}, "is trained as 'c'"),
+        ({"arms": {**arms, "c": {"overrides": B, "trained_as": "b"}}}, "is trained as 'b'"),
+        ({"arms": {"a": A, "b": {"overrides": B, "trained_as": "a", "stages": []}}}, "has stages of its own"),
+        ({"arms": arms, "kind": "cumulative", "baseline": None}, "cannot join"),
+    ):
+        with pytest.raises(OmnikitError, match=told):
+            asked(**{"baseline": "a", **changes})

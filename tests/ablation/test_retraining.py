@@ -82,4 +82,12 @@ def test_compute_is_matched_by_steps_or_by_what_batches_hold() -> None:
     assert num_steps(matched(longer, STAGES, "steps")["sft"]) == 100
     assert num_steps(matched(longer, STAGES, "tokens")["sft"]) == 200
     with pytest.raises(OmnikitError, match="tokens"):
-        matched(longer, STAGES, "flops")
+        matched(longer, STAGES, "flop")
+
+
+def test_compute_is_matched_by_the_flops_of_a_step() -> None:
+    found = matched(STAGES, STAGES, "flops", {"sft": 300, "align": 10}, {"sft": 100})
+    assert num_steps(found["sft"]) == 33, "three times the work a step, a third of the steps"
+    assert found["sft"]["settings"]["optim"]["warmup_steps"] == 3
+    assert num_steps(found["align"]) == num_steps(STAGES["align"]), "what the baseline does not run goes by steps"
+    assert num_steps(matched(STAGES, STAGES, "flops", {"sft": 10**6}, {"sft": 1})["sft"]) == 1

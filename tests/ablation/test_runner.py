@@ -13,6 +13,7 @@ from ablation.conftest import plan_of_cells
 
 from omnikit.ablation import launchers
 from omnikit.ablation.cell import OK, PREEMPTED, SCORES, is_done
+from omnikit.ablation.files import read_json
 from omnikit.ablation.launchers import Local, environment, make_launcher
 from omnikit.ablation.plan import Plan
 from omnikit.ablation.runner import OnFailure, missing, opened, run_cells
@@ -80,6 +81,16 @@ def test_another_plan_in_the_same_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OmnikitError, match=r"another plan \(other arms, cells\)"), opened(tmp_path, plan_of_cells(3)):
         pass
     assert (tmp_path / "sweep.json").read_bytes() == before
+
+
+def test_a_plan_that_cannot_be_read_is_written_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path, plan_of_cells(2), Scripted({}))
+    whole = read_json(tmp_path / "sweep.json")
+    (tmp_path / "sweep.json").write_text('{"format": 1, "pla')
+    launcher = Scripted({})
+    assert run(tmp_path, plan_of_cells(2), launcher) == {} and launcher.started == []
+    assert "what is done stays done" in capsys.readouterr().err
+    assert read_json(tmp_path / "sweep.json")["plan"] == whole["plan"]
 
 
 def test_two_runners_in_one_place_are_refused(tmp_path: Path) -> None:

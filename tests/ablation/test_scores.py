@@ -92,7 +92,7 @@ def test_a_budget_brings_a_corpus_where_there_is_none(
 
     monkeypatch.setattr("omnikit.data.corpus.make_corpus", make)
     plan = ablate.plan_study(config, cells, make_data=True)
-    assert asked == [(tmp_path / "own", 0.3, 1)]
+    assert asked == [(tmp_path / "own", 2.0, 1)]
     assert plan.cells[0].evaluation["data"]["path"] == str(tmp_path / "own")
     again = ablate.plan_study(config, cells, make_data=True)
     assert len(asked) == 1 and again.document() == plan.document()

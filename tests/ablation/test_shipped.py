@@ -14,10 +14,13 @@ STAGES = {
     "tokenizer_swap": {"tokenizer"},
     "bottleneck_supervision": {"tokenizer"},
     "detokenizer_swap": {"detokenizer"},
+    "detokenizer_style": {"detokenizer"},
+    "prealignment": {"prealign", "sft"},
     "style_module": {"style"},
     "output_format": {"prealign", "align", "sft"},
     "curricula": {"prealign", "align", "align_vision", "align_speech", "sft"},
     "run_length": {"tokenizer", "detokenizer"},
+    "cascade": set(),
 }
 
 
@@ -29,9 +32,42 @@ def test_a_shipped_question_can_be_asked(name: str, small_corpus: Path) -> None:
     assert len({cell.id for cell in plan.cells}) == len(plan.arms)
     assert {step.stage for step in plan.steps().values()} == STAGES[name]
     judges = plan.question.judges
-    assert any(plan.question.primary.startswith(f"{judge}.") for judge in judges)
+    assert any(plan.question.primary.startswith(f"{judge.replace(' ', '_')}.") for judge in judges)
     for cell in plan.cells:
         assert {"tokenizer"} <= set(cell.sources), "everything that is judged comes from somewhere"
+
+
+def test_what_only_judging_changes_is_trained_by_nobody_and_known_apart(small_corpus: Path) -> None:
+    config, cells = study_config(["ablation=cascade", "budget=tiny", "seeds=3", f"data.path={small_corpus}"], None)
+    plan = plan_study(config, cells)
+    assert [(cell.arm, cell.evaluation["answers"]) for cell in plan.cells] == [
+        ("end_to_end", "end_to_end"),
+        ("cascade", "cascade"),
+    ], "one run an arm, whatever the seeds"
+    assert plan.steps() == {} and len({cell.id for cell in plan.cells}) == 2
+
+
+def test_an_arm_that_is_trained_as_another_shares_its_steps_and_is_judged_by_its_own_parts(small_corpus: Path) -> None:
+    words = ["ablation=detokenizer_style", "budget=tiny", "seeds=1", f"data.path={small_corpus}"]
+    plan = plan_study(*study_config(words, None))
+    cells = {cell.arm: cell for cell in plan.cells}
+    assert len(plan.steps()) == 4 and len({cell.id for cell in plan.cells}) == 6
+    labels, shown = cells["flow_matching_labels"], cells["flow_matching_recordings"]
+    assert [step.key for step in shown.steps] == [step.key for step in labels.steps]
+    assert shown.evaluation["style"]["component"] == "style/reference" and "style" not in shown.sources
+    assert labels.sources["style"] == labels.sources["detokenizer"] == shown.sources["detokenizer"]
+    assert labels.steps[0].config["stage"]["settings"]["batch_s"] == 12, "what the budget says of every cell"
+
+
+def test_a_slot_that_continues_starts_from_the_weights_given_and_others_anew(small_corpus: Path) -> None:
+    words = ["ablation=prealignment", "budget=tiny", "seeds=1", f"data.path={small_corpus}"]
+    plan = plan_study(*study_config(words, None))
+    for cell in plan.cells:
+        first, last = cell.steps[0], cell.steps[-1]
+        assert "folder" in first.sources["backbone"] and "projector" not in first.sources
+        assert cell.sources["backbone"]["step"] == last.key
+    projector = next(cell for cell in plan.cells if cell.arm == "projector")
+    assert "folder" in projector.steps[-1].sources["backbone"], "what pre-alignment does not train is as it was given"
 
 
 def test_a_swapped_part_under_the_whole_system_brings_what_depends_on_it(small_corpus: Path) -> None:

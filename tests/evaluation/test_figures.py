@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
-from omnikit.evaluation.figures import Check, at_least, at_most, markdown, mean, percent, shares
+from omnikit.evaluation.figures import Check, Names, at_least, at_most, markdown, mean, percent, shares
 from omnikit.metrics.rates import share
 
 
@@ -29,18 +30,24 @@ def test_a_rate_becomes_percent_with_its_interval() -> None:
 def test_shares_come_whole_and_by_group() -> None:
     items = [SimpleNamespace(right=value) for value in (True, True, False, True)]
     labels = [{"kind": "color"}, {"kind": "color"}, {"kind": "size"}, {}]
-    figures = shares("part", items, labels, [Check("right", "name", "how", at_least(90.0))], ("kind",))
+    names = Names(["a", "b", "c", "d"], ["first", "first", "second", "second"])
+    figures = shares("part", items, labels, [Check("right", "name", "how", at_least(90.0))], ("kind",), names)
     assert [(f.group, f.value, f.num_items, f.reached) for f in figures] == [
         ("", 75.0, 4, False),
         ("kind=color", 100.0, 2, None),
         ("kind=size", 0.0, 1, None),
+    ]
+    assert [(f.items.ids, f.items.clusters, f.items.errors) for f in figures if f.items is not None] == [
+        (["a", "b", "c", "d"], ["first", "first", "second", "second"], [1.0, 1.0, 0.0, 1.0]),
+        (["a", "b"], ["first", "first"], [1.0, 1.0]),
+        (["c"], ["second"], [0.0]),
     ]
 
 
 def test_the_table_shows_every_figure_once_and_says_what_could_not_be_measured() -> None:
     figures = [
         mean("voice", "F0 error", [1.0, 2.0, 3.0], "a", "semitones", at_most(3.0)),
-        mean("voice", "F0 error", [1.0], "a", "semitones", group="emotion=sad"),
+        replace(mean("voice", "F0 error", [1.0], "a", "semitones"), group="emotion=sad"),
         mean("voice", "level", [], "b", "dB", at_most(3.0)),
     ]
     lines = markdown(figures).splitlines()

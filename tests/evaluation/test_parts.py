@@ -15,7 +15,7 @@ from omnikit.errors import DataError, OmnikitError
 from omnikit.evaluation import detokenizer as detokenizer_module
 from omnikit.evaluation import tokenizer as tokenizer_module
 from omnikit.evaluation.detokenizer import RoundTrip, round_trips
-from omnikit.evaluation.figures import Figure
+from omnikit.evaluation.figures import Figure, Names
 from omnikit.evaluation.judge import judge_all
 from omnikit.evaluation.material import chosen, in_batches, phones_of, read_phones, units_of, waves_of
 from omnikit.evaluation.tokenizer import judge_tokenizer
@@ -100,7 +100,7 @@ def test_everything_is_judged_the_same_twice(random_system: System, corpus: Path
         f"judging {part}"
         for part in (
             *("tokenizer", "detokenizer", "voice", "control", "speed"),
-            *("language", "spoken answers", "jointness"),
+            *("language", "spoken answers", "jointness", "latency"),
         )
     ]
     table = {(figure.part, figure.name): figure for figure in first.figures if not figure.group}
@@ -108,9 +108,13 @@ def test_everything_is_judged_the_same_twice(random_system: System, corpus: Path
     assert table["language", "answers right"].value == 0.0
     assert table["spoken answers", "all four right, known voices"].value == 0.0
     assert table["language", "text to units, word error read back"].num_items == 2
+    lengths = [table["language", f"length of a spoken reply{rest}"] for rest in ("", " without its units")]
+    assert lengths[0].value > lengths[1].value > 0.0 and {figure.num_items for figure in lengths} == {2}
     assert len({(f.part, f.name, f.group) for f in first.figures}) == len(first.figures)
     again = judge_all(random_system, corpus, num_items=2, seed=1)
-    one, other = ([item.as_dict() for item in found.figures if item.part != "speed"] for found in (first, again))
+    one, other = (
+        [item.as_dict() for item in found.figures if item.part not in ("speed", "latency")] for found in (first, again)
+    )
     assert one == other
 
 
@@ -158,3 +162,46 @@ def test_a_batch_hears_what_singles_hear(random_system: System, corpus: Path) ->
     for wave, units, read in zip(waves, together, phones, strict=True):
         assert torch.equal(units.codes, units_of(random_system, [wave])[0].codes)
         assert read == read_phones(random_system, [wave])[0]
+
+
+NO_ITEMS = (
+    ("tokenizer", "codebook"),
+    ("tokenizer", "bit rate"),
+    ("tokenizer", "gender"),
+)
+"""Counts, entropies, and accuracies that are balanced over classes: neither means nor ratios over items."""
+
+
+def test_every_mean_and_ratio_has_the_items_that_it_is_made_of(random_system: System, corpus: Path) -> None:
+    figures = [item for item in judge_all(random_system, corpus, num_items=3, seed=0).figures if not item.group]
+    for figure in figures:
+        if figure.name.startswith(tuple(name for part, name in NO_ITEMS if part == figure.part)):
+            assert figure.items is None, figure
+        elif not math.isnan(figure.value):
+            assert figure.items is not None, figure
+            scale = 100 if figure.unit == "%" else 1
+            made = scale * sum(figure.items.errors) / sum(figure.items.lengths)
+            assert made == pytest.approx(figure.value), figure
+            assert len(set(figure.items.ids)) == len(figure.items.ids) == len(figure.items.clusters)
+    by_name = {(figure.part, figure.name): figure for figure in figures}
+    asked = {record["id"]: record["messages"][0] for record in chosen(corpus, "dialogue.test", 3, 0)}
+    heard = by_name["spoken answers", "question heard, known voices"].items
+    assert heard is not None
+    assert dict(zip(heard.ids, heard.clusters, strict=True)) == {k: m["audio"]["voice"] for k, m in asked.items()}
+    seen = by_name["language", "answers right"].items
+    pictures = {record["messages"][0]["image"]["path"] for record in chosen(corpus, "vqa.test", 3, 0)}
+    assert seen is not None and set(seen.clusters) == pictures
+    said = by_name["language", "text to units, word error read back"].items
+    assert said is not None and said.clusters == said.ids, "no voice is heard: every text is its own"
+    assert by_name["voice", "emotion recognised, made speech"].confusion is not None
+    use = by_name["tokenizer", "codebook used"].use
+    assert use is not None
+    assert 100 * sum(map(len, use.counts)) / sum(use.sizes) == by_name["tokenizer", "codebook used"].value
+
+
+def test_what_could_not_be_measured_stays_an_item_of_no_length() -> None:
+    names = Names(["a", "b", "c"], ["x", "x", "y"])
+    items = names.items([1.0, math.nan], indices=[0, 2])
+    assert (items.ids, items.clusters) == (["a", "c"], ["x", "y"])
+    assert (items.errors, items.lengths) == ([1.0, 0.0], [1.0, 0.0])
+    assert names.items([2, 3, 4], [5, 6, 7]).lengths == [5, 6, 7]

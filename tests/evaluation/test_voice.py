@@ -95,13 +95,13 @@ def test_a_stubborn_voice_is_seen(random_system: System, corpus: Path, monkeypat
 def test_words_lost_and_side_effects_are_counted() -> None:
     default = Take(Voice(1.0, 100.0, -26.0, -8.0), errors=1, num_phones=10)
     worse = Take(Voice(1.25, 100.0 * 2 ** (1 / 12), -26.0, -6.5), errors=4, num_phones=10)
-    figures = by_name(control_figures([Pair(0, "speed=slow", {}, worse, default)]))
+    figures = by_name(control_figures([Pair("a", "speed=slow", {}, worse, default)]))
     gap = figures["phone error above the default style", ""]
     assert (gap.value, gap.reached) == (30.0, False)
     assert figures["F0 moved unasked", ""].value == pytest.approx(1.0)
     assert figures["tilt moved", "speed=slow"].value == pytest.approx(1.5)
     assert figures["duration off the rule", ""].value == pytest.approx(0.0)
-    unknown = Pair(0, "warmth=high", {}, worse, default)
+    unknown = Pair("a", "warmth=high", {}, worse, default)
     assert set(unknown.rule.values()) == {0.0}
 
 
@@ -110,7 +110,7 @@ def test_intervals_are_over_texts() -> None:
     default = Take(Voice(1.0, 100.0, -26.0, -8.0), 0, 10)
     shifts = {0: 2.0, 1: 3.0}
     takes = {text: Take(Voice(1.0, 100.0 * 2 ** (shift / 12), -26.0, -8.0), text, 10) for text, shift in shifts.items()}
-    found = [Pair(text, "pitch=high", {}, take, default) for text, take in takes.items() for _ in range(50)]
+    found = [Pair(str(text), "pitch=high", {}, take, default) for text, take in takes.items() for _ in range(50)]
     figures = by_name(control_figures(found))
     moved = figures["F0 moved", "pitch=high"]
     assert (moved.value, moved.num_items) == (pytest.approx(2.5), 2)
@@ -123,7 +123,7 @@ def test_intervals_are_over_texts() -> None:
 def test_silence_is_a_miss_and_counts_in_no_mean() -> None:
     default = Take(Voice(1.0, 100.0, -26.0, -8.0), 0, 10)
     silent = Take(Voice(1.0, math.nan, math.nan, math.nan), 10, 10)
-    figures = by_name(control_figures([Pair(0, "pitch=high", {}, silent, default)]))
+    figures = by_name(control_figures([Pair("a", "pitch=high", {}, silent, default)]))
     assert figures["F0 moves in the declared direction", ""].value == 0.0
     assert math.isnan(figures["F0 off the rule", ""].value)
     assert figures["F0 off the rule", ""].reached is False
@@ -174,7 +174,7 @@ def test_tables_show_rule_and_confusions() -> None:
     cells = voice_quality._confusions("emotion", "made", asked, heard)
     default = Take(Voice(1.0, 100.0, -26.0, -8.0), 0, 10)
     styled = Take(Voice(1.0, 110.0, -26.0, -8.0), 0, 10)
-    effects, matrix = voice_tables([*control_figures([Pair(0, "pitch=high", {}, styled, default)]), *cells])
+    effects, matrix = voice_tables([*control_figures([Pair("a", "pitch=high", {}, styled, default)]), *cells])
     assert "(+2.5)" in effects.rows[0][2] and "1.65 semitones" in effects.rows[0][2]
     assert [list(row) for row in matrix.rows] == [["happy", "100", "0", "1"], ["sad", "50", "50", "2"]]
     assert "| sad | 50 | 50 | 2 |" in matrix.markdown()

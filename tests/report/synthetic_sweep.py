@@ -128,6 +128,19 @@ def scores(
             "confusion": {"asked": EMOTIONS, "heard": EMOTIONS, "counts": matrix.tolist()},
         },
     ]
+    size, steep = (64, 2.0) if arm == WORSE else (512, 1.0)
+    shares = np.arange(1, size + 1.0) ** -steep
+    counts = np.sort(rng.multinomial(3000, shares / shares.sum()))[::-1]
+    found.append(
+        {
+            "metric": "codebook_used",
+            "signature": f"codebook_used|v1|data:{data}",
+            "higher_is_better": True,
+            "value": float((counts > 0).mean()),
+            "unit": "%",
+            "use": {"sizes": [size], "counts": [counts[counts > 0].tolist()]},
+        }
+    )
     if arm != WORSE:
         value = rng.normal(310, 4)
         found.append(

@@ -35,7 +35,7 @@ def test_a_whole_sweep_has_no_problems(folder: Path) -> None:
     states = [cell.state for cell in sweep.cells_of(BROKEN)]
     assert states == ["done", "done", "failed"]
     cell = sweep.cells_of(WORSE)[0]
-    assert [score.metric for score in cell.scores] == ["phone_error", "word_error", "emotion_right"]
+    assert [score.metric for score in cell.scores] == ["phone_error", "word_error", "emotion_right", "codebook_used"]
     assert len(cell.takes) == 3
     assert cell.curves["tokenizer", "loss"].shape == (51, 2)
 
@@ -46,7 +46,7 @@ def test_a_whole_sweep_has_no_problems(folder: Path) -> None:
         (lambda cell: (cell / "scores.jsonl").unlink(), "left no scores.jsonl"),
         (lambda cell: (cell / "status.json").write_text('{"state": "do'), "status.json cannot be read"),
         (lambda cell: (cell / "status.json").write_text('{"state": "gone"}'), "no known state"),
-        (lambda cell: (cell / "scores.jsonl").open("a").write('{"metric": "phone'), "line 4 is no JSON object"),
+        (lambda cell: (cell / "scores.jsonl").open("a").write('{"metric": "phone'), "line 5 is no JSON object"),
         (lambda cell: (cell / "media" / "1.wav").unlink(), "the sound 1.wav is missing"),
         (lambda cell: (cell / "media" / "media.json").write_text("["), "media.json cannot be read"),
         (
@@ -63,6 +63,8 @@ def test_a_whole_sweep_has_no_problems(folder: Path) -> None:
         (lambda cell: change_scores(cell, "phone_error", lambda row: row.update(errors="x")), "no lists of numbers"),
         (lambda cell: change_scores(cell, "phone_error", lambda row: row["items"].__setitem__(1, "utt000")), "twice"),
         (lambda cell: change_scores(cell, "emotion_right", lambda row: row["confusion"]["asked"].pop()), "confusion"),
+        (lambda cell: change_scores(cell, "codebook_used", lambda row: row["use"].update(sizes=[3])), "do not fit"),
+        (lambda cell: change_scores(cell, "codebook_used", lambda row: row["use"].update(counts="x")), "do not fit"),
         (
             lambda cell: change_scores(cell, "word_error", lambda row: row.update(metric="phone_error", signature="s")),
             "",

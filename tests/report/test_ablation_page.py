@@ -95,6 +95,17 @@ def test_plots_are_valid_drawings_that_follow_the_colours_of_the_page(folder: Pa
         assert not re.search(r"#0102", drawing)
 
 
+def test_counts_are_drawn_and_stand_in_tables(folder: Path) -> None:
+    page = read(folder, "report.html")
+    use = page[page.index('<section id="units">') :].split("</section>")[0]
+    assert use.count("<svg") == 1 and 'tabindex="0"' in use and "math" not in use
+    labels = re.findall(r"[\w ]+: (\d+) entries", use)
+    assert sorted(labels) == ["512", "512", "512", "64"], "an arm is named once, however many seeds it has"
+    maps = page[page.index('<section id="confusions">') :].split("</section>")[0]
+    assert maps.count("<svg") == maps.count("<table>") == 4
+    assert maps.count('tabindex="0"') >= 8 and "neutral" in maps and "<image" not in maps
+
+
 def test_every_table_has_a_caption_and_heads_with_a_scope(folder: Path) -> None:
     tables = re.findall(r"<table>.*?</table>", read(folder, "report.html"), flags=re.S)
     assert tables

@@ -22,8 +22,8 @@ from typing import Any
 import yaml
 
 from omnikit.ablation import status as states
-from omnikit.ablation.costs import cell_cost, curves
-from omnikit.ablation.files import read_json, write_json, write_lines, write_text
+from omnikit.ablation.costs import cell_cost, curves, measured_costs
+from omnikit.ablation.files import read_json, read_lines, write_json, write_lines, write_text
 from omnikit.ablation.shortening import num_steps
 from omnikit.ablation.status import TAIL, cause, fresh, now, read_status, read_step, write_status
 from omnikit.data.locks import Locked, locked
@@ -97,12 +97,19 @@ class _Process:
                 self._train(step)
             self._finish(self._evaluate())
         except (_Preempted, KeyboardInterrupt):
-            self._say(state=states.PREEMPTED, ended=now(), exception="stopped before it was done")
+            self._give_up(states.PREEMPTED, "stopped before it was done")
             return PREEMPTED
         except (_Ended, OmnikitError, OSError) as error:
-            self._say(state=states.FAILED, ended=now(), exception=str(error))
+            self._give_up(states.FAILED, str(error))
             return FAILED
         return OK
+
+    def _give_up(self, state: str, why: str) -> None:
+        """Say that the cell ended early; where not even that can be written, its runner is told and says it later."""
+        try:
+            self._say(state=state, ended=now(), exception=why)
+        except OSError as error:
+            print(f"{self.folder}: {why}\nIts status cannot be written: {error}", file=sys.stderr)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Ask the running command to save and end, as Ctrl-C does; without one, end at once."""
@@ -113,19 +120,19 @@ class _Process:
 
     def _train(self, step: Mapping[str, Any]) -> None:
         home, stage = self.shared / step["key"], step["stage"]
-        if _finished(home / stage):
+        if finished(home / stage):
             self.status |= dict.fromkeys(("step", "steps"), num_steps(step["config"]["stage"]))
             return
         self._say(state=states.RUNNING, stage=stage, step=None, steps=None)
         with locked(home / LOCK, waiting=lambda: self._hear(f"waiting for another cell's {stage}")) as shared:
             if self.stopping:
                 raise _Preempted
-            if _finished(home / stage):
+            if finished(home / stage):
                 return
             config = with_weights(step["config"], step["sources"], self.shared)
             write_text(home / "config.yaml", yaml.safe_dump({**config, "out": str(home)}, sort_keys=False))
             self._run(["train", "--config", str(home / "config.yaml")], home / "log.txt", (self.held, shared))
-            if not _finished(home / stage):
+            if not finished(home / stage):
                 raise _Ended(f"stage {stage} ended without finishing")
 
     def _evaluate(self) -> float:
@@ -146,6 +153,7 @@ class _Process:
         write_lines(self.folder / CURVES, curves((step["stage"], folder) for step, folder in steps))
         parts = [folder for folder in source_folders(self.cell["sources"], self.shared).values() if folder]
         cost = cell_cost([(step["config"]["stage"], folder) for step, folder in steps], parts, evaluation_s)
+        cost |= measured_costs(read_lines(self.folder / SCORES))
         self._say(state=states.DONE, ended=now(), stage=None, exception=None, cost=cost)
 
     def _run(self, words: Sequence[str], log: Path, held: tuple[int, ...]) -> None:
@@ -215,5 +223,11 @@ def with_weights(config: Mapping[str, Any], sources: Mapping[str, Mapping[str, s
     return made
 
 
-def _finished(run: Path) -> bool:
-    return (run / "state.json").is_file() and bool(read_json(run / "state.json").get("finished"))
+def finished(run: Path) -> bool:
+    """Whether the training run in a folder is over. Raises `OmnikitError` where what it says of itself is broken."""
+    try:
+        return (run / "state.json").is_file() and bool(read_json(run / "state.json").get("finished"))
+    except OmnikitError as error:
+        raise OmnikitError(
+            f"The run in {run} is broken: {error}\nRemove that folder; the same command then makes it anew."
+        ) from error

@@ -7,7 +7,6 @@ A run is a folder of one training stage (`config.yaml`, `run.json`, `curves.csv`
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import yaml
 
 from omnikit.ablation.cell import CELL, SCORES
-from omnikit.ablation.files import read_json
+from omnikit.ablation.files import read_json, read_lines
 from omnikit.errors import OmnikitError
 
 MISSING = "—"
@@ -78,7 +77,7 @@ def _read_cell(folder: Path) -> dict[str, dict[str, Any]]:
 def scores(folder: Path) -> list[dict[str, Any]]:
     """The scores of a cell, none where it has none yet."""
     path = folder / SCORES
-    return [json.loads(row) for row in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    return read_lines(path) if path.is_file() else []
 
 
 def curve_rows(folder: Path) -> list[tuple[int, str, str]]:

@@ -13,20 +13,28 @@ from omnikit.ablation.files import read_json
 from omnikit.ablation.shortening import batch_size, num_steps
 
 MIB = 2**20
+MEASURED = {
+    "speed.real_time_factor": "real_time_factor",
+    "latency.first_sound_of_an_answer": "first_audio_s",
+    "tokenizer.bit_rate_entropy": "bit_rate",
+}
+"""Metrics that are costs as well, and their names as costs."""
 
 
 def cell_cost(steps: Sequence[tuple[Mapping[str, Any], Path]], parts: Iterable[Path], evaluation_s: float) -> dict:
     """The cost of a cell, of steps that it shares with others too: (stage config, folder of its run) each.
 
     `parameters` counts the trained parts that are judged; `tokens` and `audio_s` are what the batches of the stages
-    hold at most; memory is the largest of any stage.
+    hold at most; memory is the largest of any stage. `flops` are those of a run's first step times its steps, of
+    training alone; they are left out where a run could not count them.
     """
     costs = [read_json(folder / "cost.json") for _, folder in steps]
+    counted = [cost.get("flops_per_step") for cost in costs]
     held: dict[str, float] = {"tokens": 0.0, "s": 0.0, "size": 0.0}
     for stage, _ in steps:
         unit, size = batch_size(stage)
         held[unit] += size * num_steps(stage)
-    return {
+    found = {
         "wall_s": round(sum(cost["wall_s"] for cost in costs) + evaluation_s, 1),
         "cpu_s": round(sum(cost["process_s"] for cost in costs), 1),
         "evaluation_s": round(evaluation_s, 1),
@@ -37,6 +45,15 @@ def cell_cost(steps: Sequence[tuple[Mapping[str, Any], Path]], parts: Iterable[P
         "tokens": round(held["tokens"]),
         "audio_s": round(held["s"]),
     }
+    if steps and all(counted):
+        found["flops"] = sum(cost["flops_per_step"] * cost["steps"] for cost in costs)
+    return found
+
+
+def measured_costs(scores: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """The costs among the scores of a cell, as far as they were judged."""
+    found = {MEASURED[row["metric"]]: row["value"] for row in scores if row.get("metric") in MEASURED}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def num_parameters(folder: Path) -> int:

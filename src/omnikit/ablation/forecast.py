@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omnikit.ablation.cell import is_done
+from omnikit.ablation.cell import finished, is_done
 from omnikit.ablation.costs import Experience
-from omnikit.ablation.files import read_json
 from omnikit.ablation.plan import Cell, Plan, Step
 from omnikit.ablation.status import read_status
+from omnikit.errors import OmnikitError
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,10 @@ def forecast(plan: Plan, folder: Path) -> Forecast:
 
 
 def _is_finished(folder: Path, step: Step) -> bool:
-    state = folder / "shared" / step.key / step.stage / "state.json"
-    return state.is_file() and bool(read_json(state).get("finished"))
+    try:
+        return finished(folder / "shared" / step.key / step.stage)
+    except OmnikitError:  # a broken run has to be made anew
+        return False
 
 
 def _evaluation_s(plan: Plan, folder: Path) -> float | None:

@@ -1,4 +1,4 @@
-"""Where cells run: processes here, workers of joblib, or jobs of a cluster through submitit.
+"""Where cells run: processes here, workers of joblib, tasks of Ray, or jobs of a cluster through submitit.
 
 A launcher takes the folders of cells and gives back each with how its process ended, as soon as it ended. It starts
 `omnikit ablate --cell FOLDER` and knows nothing else of a cell: all state is on disk.
@@ -89,12 +89,17 @@ class Local:
 
 
 def run_here(folder: Path, variables: Mapping[str, str]) -> tuple[Path, int]:
-    """Run a cell as a process and wait for it."""
+    """Run a cell as a process and wait for it; where the waiting is broken off, the cell saves and ends first."""
     with (folder / "process.txt").open("ab") as log:
-        done = subprocess.run(
+        process = subprocess.Popen(
             words_of(folder), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **variables}
         )
-    return folder, done.returncode
+        try:
+            return folder, process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,52 @@ class Joblib:
         variables = {name: value for name, value in environment(0, self.jobs, (), None).items() if "THREADS" in name}
         pool = joblib.Parallel(n_jobs=self.jobs, backend=self.backend, return_as="generator_unordered")
         yield from pool(joblib.delayed(run_here)(folder, variables) for folder in folders)
+
+
+@dataclass(frozen=True)
+class Ray:
+    """Tasks of Ray, `jobs` at a time, each with so many cores and GPUs of the cluster at `address`.
+
+    None is the cluster that RAY_ADDRESS names, else one of this machine alone. Folders must lie where all machines of
+    the cluster find them under the same name.
+    """
+
+    jobs: int = 1
+    address: str | None = None
+    num_cpus: float = 1
+    num_gpus: float = 0
+
+    def run(self, folders: Sequence[Path]) -> Iterator[tuple[Path, int]]:
+        """Start the next cell as soon as one has ended; cells whose machine was lost count as preempted."""
+        ray = _library("ray", "ray")
+        if not ray.is_initialized():
+            ray.init(address=self.address, log_to_driver=False)
+        task = ray.remote(run_here).options(num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=0)
+        waiting = list(reversed(folders))
+        running: dict[Any, Path] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.jobs:
+                    folder = waiting.pop().resolve()
+                    running[task.remote(folder, {})] = folder
+                for ended in ray.wait(list(running), num_returns=1)[0]:
+                    yield running.pop(ended), _task_code(ray, ended)
+        finally:
+            for left in running:
+                ray.cancel(left)
+
+
+def _task_code(ray: ModuleType, task: Any) -> int:
+    """How a task of Ray ended. Raises `OmnikitError` where it could not even start a process."""
+    try:
+        return int(ray.get(task)[1])
+    except ray.exceptions.RayTaskError as error:
+        raise OmnikitError(
+            f"A task of Ray cannot run its cell: {error.cause!s}\n"
+            "All machines of the cluster need omnikit, and the sweep's folder under the same name."
+        ) from error
+    except ray.exceptions.RayError:
+        return PREEMPTED
 
 
 class CellJob:
@@ -185,10 +236,13 @@ def make_launcher(node: Mapping[str, Any], sweep: Path) -> Launcher:
     if name == "joblib":
         _library("joblib", "joblib")
         return Joblib(jobs, node["backend"])
+    if name == "ray":
+        _library("ray", "ray")
+        return Ray(jobs, node["address"], node["num_cpus"], node["num_gpus"])
     if name == "submitit":
         _library("submitit", "submitit")
         return Submitit(sweep / "submitit", jobs, node["cluster"], _set(node["parameters"]))
-    raise unknown_name("launcher", str(name), ("local", "joblib", "submitit"))
+    raise unknown_name("launcher", str(name), ("local", "joblib", "ray", "submitit"))
 
 
 def _library(module: str, distribution: str) -> ModuleType:

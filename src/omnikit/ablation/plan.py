@@ -7,7 +7,7 @@ that. Steps of one hash are one run, whichever cells want it. A cell is an arm w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,18 @@ from omnikit.ablation.retraining import differing, leaves, stages_needed
 from omnikit.ablation.shortening import budgeted, matched, num_steps
 from omnikit.artefacts import read_card
 from omnikit.errors import ContractError, OmnikitError, unknown_name
+from omnikit.evaluation.cascade import END_TO_END
 from omnikit.training.choices import chosen_nodes, plan_of, slot_nodes, weight_folders
 from omnikit.training.curriculum import runs_of
 from omnikit.training.identity import CHANGE_RESULTS, run_key, slots_of
 from omnikit.training.present import of_present_parts
-from omnikit.wiring import Wire, negotiate
+from omnikit.wiring import Node, Wire, negotiate
+from omnikit.wiring import Plan as WiringPlan
 
 FORMAT = 1
-NOT_OF_A_STEP = ("stages", "stage", "curriculum", "fresh", "out", "weights")
+JUDGED_BY = {"answers": END_TO_END}
+"""Keys of a config that say how a cell is judged; at these values they are no part of what it is known by."""
+NOT_OF_A_STEP = ("stages", "stage", "curriculum", "fresh", "out", "weights", *JUDGED_BY)
 """Keys of a composed config that every step says anew, or needs no more."""
 Config = dict[str, Any]
 Compose = Callable[[Sequence[str]], Config]
@@ -125,7 +129,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a plan needs beside the question: overrides of every cell, budget, matching, data, and what is judged."""
+    """What a plan needs beside the question: overrides of every cell, budget, matching, data, and what is judged.
+
+    `flops` of one step, by arm and stage, are needed where arms are matched by them.
+    """
 
     overrides: tuple[str, ...]
     budget: str
@@ -134,6 +141,7 @@ class Setting:
     data: Mapping[str, Any]
     evaluation: Mapping[str, Any]
     goal: tuple[str, ...]
+    flops: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def make_plan(question: Question, setting: Setting, compose: Compose) -> Plan:
@@ -147,29 +155,39 @@ def make_plan(question: Question, setting: Setting, compose: Compose) -> Plan:
             configs[arm.name] = compose(_last_of_each((*question.base, *setting.overrides, *arm.overrides)))
         except OmnikitError as error:
             raise type(error)(f"Arm '{arm.name}': {error}") from error
-    chosen = {arm.name: _stages(arm, question, configs[arm.name], setting.steps) for arm in question.arms}
-    chosen = {name: matched(stages, chosen[question.baseline], setting.match) for name, stages in chosen.items()}
-    pruned = {name: _misfit(config) for name, config in configs.items()}
+    trained = {arm.name: arm.trained_as or arm.name for arm in question.arms}
+    owners = [arm for arm in question.arms if arm.trained_as is None]
+    chosen = {arm.name: _stages(arm, question, configs[arm.name], setting.steps) for arm in owners}
+    base, base_flops = chosen[trained[question.baseline]], setting.flops.get(trained[question.baseline])
+    chosen = {
+        name: matched(stages, base, setting.match, setting.flops.get(name), base_flops)
+        for name, stages in chosen.items()
+    }
+    pruned = {name: _misfit(config, configs[trained[name]]) for name, config in configs.items()}
     if pruned[question.baseline]:
         raise ContractError(f"The baseline '{question.baseline}' does not fit.\n{pruned[question.baseline]}")
-    fitting = [arm.name for arm in question.arms if pruned[arm.name] is None]
+    fitting = [arm.name for arm in owners if pruned[arm.name] is None]
     apart = _Differences.between([configs[name] for name in fitting], [chosen[name] for name in fitting])
     cells: list[Cell] = []
     for arm in question.arms:
         name = arm.name
         if pruned[name] is not None:
             continue
-        given = weight_folders(configs[name])
+        config, stages = configs[trained[name]], chosen[trained[name]]
+        given = weight_folders(config)
         needed = stages_needed(
-            chosen[name],
-            list(chosen[name]),
+            stages,
+            list(stages),
             goal=setting.goal,
             changed=apart.slots,
             changed_stages=apart.stages,
             given=given,
         )
         try:
-            own = [_cell(arm, configs[name], chosen[name], needed, given, setting, seed) for seed in question.seeds]
+            own = [
+                _cell(arm, configs[name], config, stages, needed, given, question.continues, setting, seed)
+                for seed in question.seeds
+            ]
             apart_by_seed = {
                 cell.id: cell for cell in reversed(own)
             }  # where nothing trains, every seed is the same run
@@ -209,17 +227,19 @@ class _Differences:
 
 def _cell(
     arm: Arm,
+    judged: Config,
     config: Config,
     stages: Mapping[str, Mapping[str, Any]],
     needed: Sequence[str],
     given: Mapping[str, Path],
+    continues: Sequence[str],
     setting: Setting,
     seed: int,
 ) -> Cell:
     base = {name: value for name, value in config.items() if name not in NOT_OF_A_STEP}
     made: dict[str, dict[str, str]] = {}
     retrained = {slot for name in needed for slot in leaves(stages[name])}
-    kept = {slot: path for slot, path in given.items() if slot not in retrained}
+    kept = {slot: path for slot, path in given.items() if slot not in retrained or slot in continues}
     steps: list[Step] = []
     for name in needed:
         stage = stages[name]
@@ -244,17 +264,22 @@ def _cell(
         all_sources = {**{slot: {"folder": str(path)} for slot, path in folders.items()}, **sources}
         steps.append(Step(key, name, own, all_sources))
         made |= {slot: {"step": key, "stage": name} for slot in leaves(stage)}
+    other = [slot for slot, node in slot_nodes(judged).items() if node != slot_nodes(config).get(slot)]
+    kept = {slot: path for slot, path in kept.items() if slot not in other}
+    kept |= {slot: path for slot, path in weight_folders(judged).items() if slot in other}
     final = {**{slot: {"folder": str(path)} for slot, path in kept.items() if slot in setting.goal}}
-    final |= {slot: source for slot, source in made.items() if slot in setting.goal}
+    final |= {slot: source for slot, source in made.items() if slot in setting.goal and slot not in other}
     evaluation = {
-        **{name: base[name] for name in (*slot_nodes(base), "system", "data", "name") if name in base},
+        **{name: judged[name] for name in (*slot_nodes(judged), "system", "data", "name") if name in judged},
+        **{name: judged[name] for name in JUDGED_BY if name in judged},
         **setting.evaluation,
-        "weights": config.get("weights"),
+        "weights": judged.get("weights"),
     }
-    judged = {**evaluation, "data": setting.data, "weights": None}
+    told = {name: value for name, value in evaluation.items() if JUDGED_BY.get(name) != value}
+    identity = {**told, "data": setting.data, "weights": None}
     contents = {slot: read_card(path)["sha256"] for slot, path in kept.items() if slot in setting.goal}
     return Cell(
-        id=digest({"steps": [step.key for step in steps], "weights": contents, "evaluation": judged}),
+        id=digest({"steps": [step.key for step in steps], "weights": contents, "evaluation": identity}),
         arm=arm.name,
         seed=seed,
         steps=tuple(steps),
@@ -284,16 +309,30 @@ def _stages(arm: Arm, question: Question, config: Config, steps: Mapping[str, in
     return {name: of_present_parts({**config, "stage": stage})["stage"] for name, stage in found.items()}
 
 
-def _misfit(config: Config) -> str | None:
-    """Why the parts of a config do not fit, None where they do; weights can only add what nobody else says."""
+def _misfit(config: Config, trained: Config) -> str | None:
+    """Why the parts of a config do not fit, where they were trained as `trained` says; None where they do."""
     try:
-        negotiate(chosen_nodes(config, {}), [Wire.parse(text) for text in config["system"]["wires"]])
+        parts = {}
+        if config is not trained:
+            plan, own, theirs = _negotiated(trained, {}), slot_nodes(config), slot_nodes(trained)
+            common = {slot: node for slot, node in plan.nodes.items() if own.get(slot) == theirs[slot]}
+            parts = {slot: replace(node, parameters=plan.parameters[slot]) for slot, node in common.items()}
+        _negotiated(config, parts)
+    except ContractError as error:
+        return str(error)
+    return None
+
+
+def _negotiated(config: Config, parts: Mapping[str, Node]) -> WiringPlan:
+    """How the parts of a config fit, some of them as given; weights can only add what nobody else says."""
+    try:
+        wires = [Wire.parse(text) for text in config["system"]["wires"]]
+        return negotiate({**chosen_nodes(config, {}), **parts}, wires)
     except ContractError as error:
         try:
-            plan_of(config)
+            return plan_of(config)[0]
         except ContractError:
-            return str(error)
-    return None
+            raise error from None
 
 
 def _last_of_each(overrides: Sequence[str]) -> list[str]:

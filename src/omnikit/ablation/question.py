@@ -13,16 +13,33 @@ from omnikit.errors import OmnikitError, unknown_name
 KINDS = ("one_at_a_time", "product", "zip", "leave_one_out", "cumulative", "curve")
 BY_ARMS = ("one_at_a_time", "leave_one_out", "cumulative")
 BY_AXES = ("one_at_a_time", "product", "zip", "curve")
-FIELDS = ("name", "question", "kind", "base", "baseline", "arms", "axes", "seeds", "primary", "judges", "stages")
+FIELDS = (
+    "name",
+    "question",
+    "kind",
+    "base",
+    "baseline",
+    "arms",
+    "axes",
+    "seeds",
+    "primary",
+    "judges",
+    "stages",
+    "continues",
+)
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One row of the table: the overrides that set it apart, and its training stages where they are its own."""
+    """One row of the table: the overrides that set it apart, and its training stages where they are its own.
+
+    `trained_as` names the arm whose training it takes over, so that the two differ in what is judged and no weight.
+    """
 
     name: str
     overrides: tuple[str, ...] = ()
     stages: tuple[str, ...] | None = None
+    trained_as: str | None = None
 
 
 @dataclass(frozen=True)
@@ -30,7 +47,8 @@ class Question:
     """What is asked, of which arms, against which of them.
 
     `base` holds overrides of every arm; `judges` the parts of a system that evaluation looks at; `stages` the training
-    stages that an arm may need, in order; `primary` the metric that decides.
+    stages that an arm may need, in order; `primary` the metric that decides; `continues` the slots whose training goes
+    on from the weights that are given, where others start anew.
     """
 
     name: str
@@ -43,6 +61,7 @@ class Question:
     primary: str
     judges: tuple[str, ...]
     stages: tuple[str, ...]
+    continues: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Question:
@@ -50,7 +69,8 @@ class Question:
         for name in data:
             if name not in FIELDS:
                 raise unknown_name("key of a question", str(name), FIELDS)
-        missing = [name for name in ("name", "question", "kind", "primary", "judges", "stages") if not data.get(name)]
+        missing = [name for name in ("name", "question", "kind", "primary", "judges") if not data.get(name)]
+        missing += ["stages"] if data.get("stages") is None else []  # [] says that nothing trains
         if missing:
             raise OmnikitError(f"The question lacks {', '.join(missing)}; conf/ablation/tokenizer_swap.yaml has all.")
         kind, name = str(data["kind"]), str(data["name"])
@@ -65,6 +85,12 @@ class Question:
         names = [arm.name for arm in arms]
         if baseline not in names:
             raise unknown_name("baseline", baseline, names, "The baseline is the name of an arm.")
+        trained = [arm.name for arm in arms if arm.trained_as is None]
+        for arm in listed:
+            if arm.trained_as is not None and kind != "one_at_a_time":
+                raise OmnikitError(f"Arm '{arm.name}' has trained_as, which a study of kind '{kind}' cannot join.")
+            if arm.trained_as is not None and arm.trained_as not in trained:
+                raise unknown_name(f"arm that '{arm.name}' is trained as", arm.trained_as, trained)
         doubled = {own for own in names if names.count(own) > 1}
         if doubled:
             raise OmnikitError(f"Two arms are called '{sorted(doubled)[0]}'; every arm needs a name of its own.")
@@ -79,6 +105,7 @@ class Question:
             primary=str(data["primary"]),
             judges=tuple(data["judges"]),
             stages=tuple(data["stages"]),
+            continues=tuple(data.get("continues") or ()),
         )
 
 
@@ -92,18 +119,22 @@ def seeds_of(value: Any) -> tuple[int, ...]:
 
 
 def _listed(arms: Mapping[str, Any]) -> list[Arm]:
-    """Arms as a file lists them: overrides, or a mapping of `overrides` and `stages`."""
+    """Arms as a file lists them: overrides, or a mapping of `overrides` and `stages` or `trained_as`."""
     if not isinstance(arms, Mapping):
         raise OmnikitError("arms must map a name to its overrides, e.g. arms: {vq: [tokenizer=spiral_vq_tiny]}.")
     made = []
     for name, own in arms.items():
         node = own if isinstance(own, Mapping) else {"overrides": own}
-        if set(node) - {"overrides", "stages"}:
-            raise OmnikitError(f"Arm '{name}' has {', '.join(map(str, node))}; it may have overrides and stages.")
-        overrides, stages = node.get("overrides") or (), node.get("stages")
+        if set(node) - {"overrides", "stages", "trained_as"}:
+            raise OmnikitError(
+                f"Arm '{name}' has {', '.join(map(str, node))}; it may have overrides, and stages or trained_as."
+            )
+        overrides, stages, other = node.get("overrides") or (), node.get("stages"), node.get("trained_as")
         if isinstance(overrides, str):
             raise OmnikitError(f"Arm '{name}': overrides are a list, e.g. [{overrides}].")
-        made.append(Arm(str(name), tuple(map(str, overrides)), None if stages is None else tuple(stages)))
+        if stages is not None and other is not None:
+            raise OmnikitError(f"Arm '{name}' has stages of its own, so it cannot be trained as '{other}'.")
+        made.append(Arm(str(name), tuple(map(str, overrides)), None if stages is None else tuple(stages), other))
     return made
 
 

@@ -51,13 +51,20 @@ class Failure:
     cause: str
 
 
-def refuse_another_plan(folder: Path, plan: Plan) -> None:
-    """Raise `OmnikitError` where a folder holds a sweep of another plan, or something that is no sweep."""
+def refuse_another_plan(folder: Path, plan: Plan) -> bool:
+    """Whether a folder holds this plan already; one that cannot be read counts as none, for cells know themselves.
+
+    Raises `OmnikitError` where it holds a sweep of another plan.
+    """
     if not (folder / SWEEP).exists():
-        return
-    found, wanted = read_json(folder / SWEEP), plan.document()
+        return False
+    try:
+        found, wanted = read_json(folder / SWEEP), plan.document()
+    except OmnikitError as error:
+        print(f"{error} It is written anew; what is done stays done.", file=sys.stderr)
+        return False
     if found.get("plan") == wanted["plan"]:
-        return
+        return True
     names = ("question", "kind", "baseline", "primary", "seeds", "budget", "arms", "cells")
     apart = [name for name in names if found.get(name) != wanted[name]]
     raise OmnikitError(
@@ -78,8 +85,7 @@ def opened(folder: Path, plan: Plan) -> Iterator[list[Cell]]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with locked(folder / LOCK, wait=False):
-            refuse_another_plan(folder, plan)
-            if not (folder / SWEEP).exists():
+            if not refuse_another_plan(folder, plan):
                 write_json(folder / SWEEP, {**plan.document(), "command": " ".join(sys.argv), "created": now()})
             todo = missing(folder, plan.cells)
             for cell in todo:

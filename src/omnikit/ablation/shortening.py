@@ -8,7 +8,7 @@ from typing import Any
 
 from omnikit.errors import OmnikitError, unknown_name
 
-MATCHES = ("steps", "tokens")
+MATCHES = ("steps", "tokens", "flops")
 ALONG = (
     ("optim", "warmup_steps"),
     ("optim", "hold_steps"),
@@ -56,16 +56,23 @@ def budgeted(stages: Mapping[str, Mapping[str, Any]], steps: Mapping[str, int | 
 
 
 def matched(
-    stages: Mapping[str, Mapping[str, Any]], baseline: Mapping[str, Mapping[str, Any]], match: str | None
+    stages: Mapping[str, Mapping[str, Any]],
+    baseline: Mapping[str, Mapping[str, Any]],
+    match: str | None,
+    flops: Mapping[str, int] | None = None,
+    baseline_flops: Mapping[str, int] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Stage configs that do as much as the baseline's: as many steps, or as much in all batches together (`tokens`).
+    """Stage configs that do as much as the baseline's: as many steps, as much in all batches (`tokens`), or `flops`.
 
-    Stages whose batches are counted in seconds or pictures are matched in those. None leaves what the arms say.
+    Stages whose batches are counted in seconds or pictures are matched in those by `tokens`. `flops` and
+    `baseline_flops` hold those of one step of a stage; a stage that either lacks is matched by steps. None leaves what
+    the arms say.
     """
     if match is None:
         return {name: dict(stage) for name, stage in stages.items()}
     if match not in MATCHES:
         raise unknown_name("match", match, MATCHES)
+    own, base = flops or {}, baseline_flops or {}
     changed = {}
     for name, stage in stages.items():
         if name not in baseline:
@@ -74,5 +81,7 @@ def matched(
         steps = float(num_steps(baseline[name]))
         if match == "tokens":
             steps *= batch_size(baseline[name])[1] / batch_size(stage)[1]
+        if match == "flops" and name in own and name in base:
+            steps *= base[name] / own[name]
         changed[name] = with_steps(stage, max(1, round(steps)))
     return changed

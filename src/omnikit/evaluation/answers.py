@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from omnikit.evaluation.cascade import CASCADE, END_TO_END, cascaded_replies
 from omnikit.evaluation.figures import Check, Figure, at_least, shares
 from omnikit.evaluation.language import UNPARSED, judged, transcripts
-from omnikit.evaluation.material import Record, chosen, listened, same_words, spoken, waves_of, write
+from omnikit.evaluation.material import Record, by_voice, chosen, listened, same_words, spoken, waves_of, write
 from omnikit.metrics.rates import words
 from omnikit.slots.backbone import Segment
 from omnikit.system import System
@@ -49,12 +50,15 @@ class Answer:
         return self.heard and self.answer and self.style and self.speech
 
 
-def judge_answers(system: System, corpus: Path, num_items: int, seed: int) -> list[Figure]:
-    """The first exchange of dialogues: each step by itself, and the share in which all four are right."""
+def judge_answers(system: System, corpus: Path, num_items: int, seed: int, way: str = END_TO_END) -> list[Figure]:
+    """The first exchange of dialogues: each step by itself, and the share in which all four are right.
+
+    `way` is one of `cascade.WAYS`.
+    """
     figures = []
     for name, what in FILES.items():
         records = chosen(corpus, name, num_items, seed)
-        answers = judged_answers(system, corpus, records, seed)
+        answers = judged_answers(system, corpus, records, seed, way)
         kinds = [{"kind": record["scene"]["turns"][0]["kind"]} for record in records]
         checks = [
             Check("heard", f"question heard, {what}", f"{name}: the question as written down, ≤ 1 word in 10 wrong"),
@@ -71,13 +75,16 @@ def judge_answers(system: System, corpus: Path, num_items: int, seed: int) -> li
         ]
         if any(answer.tone is not None for answer in answers):
             checks.append(Check("tone", f"user's tone named, {what}", f"{name}: every label that the reply gives it"))
-        figures += shares(PART, answers, kinds, checks, ("kind",))
+        figures += shares(PART, answers, kinds, checks, ("kind",), by_voice(records))
     return figures
 
 
-def judged_answers(system: System, corpus: Path, records: Sequence[Record], seed: int) -> list[Answer]:
+def judged_answers(
+    system: System, corpus: Path, records: Sequence[Record], seed: int, way: str = END_TO_END
+) -> list[Answer]:
     """Ask the first question of every record aloud, with its picture, and judge what comes back."""
-    turns = spoken_replies(system, corpus, records, seed)
+    replies = cascaded_replies if way == CASCADE else spoken_replies
+    turns = replies(system, corpus, records, seed)
     waves = {index: wave for index, turn in enumerate(turns) if len(wave := _voiced(system, turn, seed))}
     texts = transcripts(system, list(waves.values())) if waves else []
     typed = write(system, "dialogue", [_asked(system, corpus, record, None) for record in records], seed)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from omnikit.evaluation.figures import Figure, Items, at_most, mean, percent, pick, with_groups
+from omnikit.evaluation.figures import Figure, Names, at_most, mean, percent, pick, summed, with_groups
 from omnikit.evaluation.material import Record, chosen, ear_rate, phones_of, read_phones, spoken, units_of, waves_of
+from omnikit.evaluation.references import references_of
 from omnikit.metrics.prosody import median_pitch, semitones
-from omnikit.metrics.rates import edit_distance, ratio, share
+from omnikit.metrics.rates import edit_distance, share
 from omnikit.system import System
 
 PART = "detokenizer"
@@ -51,12 +52,19 @@ def judge_detokenizer(system: System, corpus: Path, num_items: int, seed: int) -
 
 
 def round_trips(system: System, corpus: Path, records: Sequence[Record], seed: int) -> list[RoundTrip]:
-    """Speak the canonical units of `voice` records in the style of their renderings and measure both."""
+    """Speak the canonical units of `voice` records in the style of their renderings and measure both.
+
+    A style module that knows no labels is shown another recording in that style.
+    """
     messages = [record["messages"][0] for record in records]
     renderings = [message["rendering"] for message in messages]
     units = units_of(system, waves_of(system, corpus, [message["audio"] for message in messages]))
     natural = waves_of(system, corpus, [rendering["audio"] for rendering in renderings])
-    made = [spoken(system, row, rendering["style"], seed) for row, rendering in zip(units, renderings, strict=True)]
+    shown = references_of(system, corpus, records, seed)
+    made = [
+        spoken(system, row, rendering["style"], seed, reference)
+        for row, rendering, reference in zip(units, renderings, shown, strict=True)
+    ]
     heard, natural_heard = read_phones(system, made), read_phones(system, natural)
     rate = ear_rate(system)
     trips = []
@@ -85,27 +93,21 @@ def _figures(trips: Sequence[RoundTrip], file: str, styles: str) -> list[Figure]
     errors, natural = (np.array([getattr(trip, name) for trip in trips]) for name in ("errors", "natural_errors"))
     stretch = [100 * abs(trip.duration_ratio - 1) for trip in trips]
     labels = [trip.style for trip in trips]
-
-    def with_items(figure: Figure, indices: Sequence[int], tops: Sequence[float], bottoms: Sequence[float]) -> Figure:
-        own = pick(trips, indices)
-        items = Items([trip.id for trip in own], [trip.voice for trip in own], list(tops), list(bottoms))
-        return replace(figure, items=items)
+    names = Names([trip.id for trip in trips], [trip.voice for trip in trips])
 
     def phone_error(indices: Sequence[int]) -> Figure:
         how = f"{file}: canonical recording → units → speech in the record's style → phones"
-        counts = pick(errors, indices), pick(lengths, indices)
-        return with_items(percent(PART, f"round-trip phone error, {styles}", ratio(*counts), how), indices, *counts)
+        items = names.items(pick(errors, indices), pick(lengths, indices), indices)
+        return summed(PART, f"round-trip phone error, {styles}", items, how)
 
     def natural_error(indices: Sequence[int]) -> Figure:
-        counts = pick(natural, indices), pick(lengths, indices)
-        how = f"{file}: recording in the same style → phones"
-        return with_items(percent(PART, f"natural phone error, {styles}", ratio(*counts), how), indices, *counts)
+        items = names.items(pick(natural, indices), pick(lengths, indices), indices)
+        return summed(PART, f"natural phone error, {styles}", items, f"{file}: recording in the same style → phones")
 
     def gap(indices: Sequence[int]) -> Figure:
-        counts = pick(errors - natural, indices), pick(lengths, indices)
+        items = names.items(pick(errors - natural, indices), pick(lengths, indices), indices)
         how = "round trip minus natural, paired, in points"
-        figure = percent(PART, f"phone error above natural, {styles}", ratio(*counts), how, at_most(10.0))
-        figure = with_items(figure, indices, *counts)
+        figure = summed(PART, f"phone error above natural, {styles}", items, how, at_most(10.0))
         if natural_error(indices).value <= DEAF:
             return figure
         nan = float("nan")
@@ -115,21 +117,21 @@ def _figures(trips: Sequence[RoundTrip], file: str, styles: str) -> list[Figure]
     def duration(indices: Sequence[int]) -> Figure:
         how = "mean distance of duration ÷ natural duration from 1"
         own = pick(stretch, indices)
-        figure = mean(PART, f"duration error, {styles}", own, how, "%", at_most(10.0))
-        return with_items(figure, indices, [value / 100 for value in own], [1.0] * len(own))
+        items = names.items([value / 100 for value in own], indices=indices)
+        return mean(PART, f"duration error, {styles}", own, how, "%", at_most(10.0), items)
 
     def pitch_error(indices: Sequence[int]) -> Figure:
-        voiced = [index for index in indices if not math.isnan(trips[index].pitch_error)]
-        known = [trips[index].pitch_error for index in voiced]
+        every = [trips[index].pitch_error for index in indices]
+        known = [value for value in every if not math.isnan(value)]
         how = "mean distance of median F0 from the natural recording, where both have one"
-        figure = mean(PART, f"F0 error, {styles}", known, how, "semitones", at_most(3.0))
-        return with_items(figure, voiced, known, [1.0] * len(known))
+        items = names.items(every, indices=indices)
+        return mean(PART, f"F0 error, {styles}", known, how, "semitones", at_most(3.0), items)
 
     def has_pitch(indices: Sequence[int]) -> Figure:
         hits = [trips[index].has_pitch for index in indices]
         how = "5 voiced frames or more, 60–500 Hz"
-        figure = percent(PART, f"speech with a measurable F0, {styles}", share(hits), how)
-        return with_items(figure, indices, [float(hit) for hit in hits], [1.0] * len(hits))
+        items = names.items(hits, indices=indices)
+        return percent(PART, f"speech with a measurable F0, {styles}", share(hits), how, items=items)
 
     kinds = (phone_error, natural_error, gap, duration, pitch_error, has_pitch)
     return [figure for kind in kinds for figure in with_groups(kind, labels, FACTORS)]

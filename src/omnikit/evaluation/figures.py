@@ -51,11 +51,51 @@ class Items:
 
 
 @dataclass(frozen=True)
+class Names:
+    """Whom figures are about: the id of every item's record, and the voice, text or picture by which items cluster."""
+
+    ids: Sequence[str]
+    clusters: Sequence[str]
+
+    def items(
+        self, errors: Sequence[float], lengths: Sequence[float] | None = None, indices: Sequence[int] | None = None
+    ) -> Items:
+        """Sums of those at `indices` (None: of all); each is one long where no lengths are given.
+
+        An item that could not be measured (NaN) stays with a length of 0, so that all systems have the same items.
+        """
+        places = range(len(self.ids)) if indices is None else indices
+        long = [1.0] * len(places) if lengths is None else lengths
+        known = [not math.isnan(error) for error in errors]
+        tops = [float(error) if there else 0.0 for error, there in zip(errors, known, strict=True)]
+        bottoms = [float(length) if there else 0.0 for length, there in zip(long, known, strict=True)]
+        return Items(pick(self.ids, places), pick(self.clusters, places), tops, bottoms)
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often what was asked (rows) was taken for what (columns): `counts[row][column]`."""
+
+    asked: Sequence[str]
+    heard: Sequence[str]
+    counts: Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class UseCounts:
+    """How often every entry of every codebook occurs: its `sizes`, and for each the counts above 0, largest first."""
+
+    sizes: Sequence[int]
+    counts: Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
 class Figure:
     """One measured number of a `part`: `value` with its 95 % interval `low`–`high` (NaN: none), in `unit`, and `how`.
 
     `group` is empty for the figures of the table; `emotion=sad` and the like name parts of the same items. `items` are
-    those that it was summed over, where it says so.
+    those that it was summed over; None where it is no mean and no ratio over items. `confusion` and `use` are what it
+    was counted from, for those who draw it.
     """
 
     part: str
@@ -69,6 +109,8 @@ class Figure:
     target: Target | None = None
     group: str = ""
     items: Items | None = field(default=None, compare=False, repr=False)
+    confusion: Confusion | None = field(default=None, compare=False, repr=False)
+    use: UseCounts | None = field(default=None, compare=False, repr=False)
 
     @property
     def reached(self) -> bool | None:
@@ -92,18 +134,37 @@ class Figure:
         }
 
 
-def percent(part: str, name: str, rate: Rate, how: str, target: Target | None = None, group: str = "") -> Figure:
+def percent(
+    part: str,
+    name: str,
+    rate: Rate,
+    how: str,
+    target: Target | None = None,
+    group: str = "",
+    items: Items | None = None,
+) -> Figure:
     """A rate as a figure in percent."""
     value, low, high = (100 * number for number in (rate.value, rate.low, rate.high))
-    return Figure(part, name, value, low, high, rate.num_items, how, "%", target, group)
+    return Figure(part, name, value, low, high, rate.num_items, how, "%", target, group, items)
+
+
+def summed(part: str, name: str, items: Items, how: str, target: Target | None = None) -> Figure:
+    """Σ errors / Σ lengths of items in percent, with a bootstrap interval over them."""
+    return percent(part, name, ratio(items.errors, items.lengths), how, target, items=items)
 
 
 def mean(
-    part: str, name: str, values: Sequence[float], how: str, unit: str, target: Target | None = None, group: str = ""
+    part: str,
+    name: str,
+    values: Sequence[float],
+    how: str,
+    unit: str,
+    target: Target | None = None,
+    items: Items | None = None,
 ) -> Figure:
     """The mean of one value an utterance, with a bootstrap interval."""
     rate = ratio(values, [1.0] * len(values))
-    return Figure(part, name, rate.value, rate.low, rate.high, rate.num_items, how, unit, target, group)
+    return Figure(part, name, rate.value, rate.low, rate.high, rate.num_items, how, unit, target, items=items)
 
 
 def unmeasured(part: str, name: str, why: str, target: Target | None = None) -> Figure:
@@ -112,12 +173,10 @@ def unmeasured(part: str, name: str, why: str, target: Target | None = None) -> 
     return Figure(part, name, nan, nan, nan, 0, why, "%", target)
 
 
-def quotient(
-    part: str, name: str, numerators: Sequence[float], denominators: Sequence[float], how: str, unit: str = ""
-) -> Figure:
-    """Σ numerators / Σ denominators over utterances, with a bootstrap interval."""
-    rate = ratio(numerators, denominators)
-    return Figure(part, name, rate.value, rate.low, rate.high, rate.num_items, how, unit)
+def quotient(part: str, name: str, items: Items, how: str, unit: str = "") -> Figure:
+    """Σ errors / Σ lengths of items as a plain number, with a bootstrap interval over them."""
+    rate = ratio(items.errors, items.lengths)
+    return Figure(part, name, rate.value, rate.low, rate.high, rate.num_items, how, unit, items=items)
 
 
 def with_groups(
@@ -151,6 +210,7 @@ def shares(
     labels: Sequence[Mapping[str, str]],
     checks: Iterable[Check],
     factors: Iterable[str],
+    names: Names,
 ) -> list[Figure]:
     """The share of `items` that pass each check, over all of them and by the values of `factors`."""
     factors = tuple(factors)
@@ -159,7 +219,9 @@ def shares(
         hits = [bool(getattr(item, check.attribute)) for item in items]
 
         def figure(indices: Sequence[int], check: Check = check, hits: Sequence[bool] = hits) -> Figure:
-            return percent(part, check.name, share(pick(hits, indices)), check.how, check.target)
+            own = pick(hits, indices)
+            counted = names.items(own, indices=indices)
+            return percent(part, check.name, share(own), check.how, check.target, items=counted)
 
         figures += with_groups(figure, labels, factors)
     return figures

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omnikit.data.scenes import COLORS
 from omnikit.evaluation.figures import Check, Figure, at_least, shares, unmeasured
-from omnikit.evaluation.material import Record, chosen, listened, waves_of, write
+from omnikit.evaluation.material import Record, by_voice, chosen, listened, waves_of, write
 from omnikit.metrics.rates import words
 from omnikit.slots.backbone import Segment
 from omnikit.system import System
@@ -48,7 +48,7 @@ def judge_jointness(system: System, corpus: Path, num_items: int, seed: int) -> 
         Check("right", NAME, what, at_least(90.0)),
         Check("blind", f"{NAME}, other pictures", f"control: {what}, each shown the next one's picture"),
     ]
-    return shares(PART, seen, kinds, checks, ("kind",))
+    return shares(PART, seen, kinds, checks, ("kind",), by_voice(records))
 
 
 def names_color(record: Record) -> bool:

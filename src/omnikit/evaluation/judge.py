@@ -10,10 +10,12 @@ from pathlib import Path
 from omnikit.data.corpus import CORPUS_FILE
 from omnikit.errors import DataError, OmnikitError, unknown_name
 from omnikit.evaluation.answers import judge_answers
+from omnikit.evaluation.cascade import END_TO_END, check_way
 from omnikit.evaluation.detokenizer import judge_detokenizer
 from omnikit.evaluation.figures import Figure, unmeasured
 from omnikit.evaluation.jointness import judge_jointness
 from omnikit.evaluation.language import judge_language
+from omnikit.evaluation.latency import judge_latency
 from omnikit.evaluation.material import why_no_phones
 from omnikit.evaluation.tokenizer import judge_tokenizer
 from omnikit.evaluation.voice_control import judge_control
@@ -21,7 +23,7 @@ from omnikit.evaluation.voice_quality import judge_voice
 from omnikit.evaluation.voice_speed import judge_speed
 from omnikit.system import System
 
-Judge = Callable[[System, Path, int, int], list[Figure]]
+Judge = Callable[..., list[Figure]]
 _SEEING = ("tokenizer", "vision_encoder", "projector", "backbone", "format")
 _SPEAKING = ("tokenizer", "style", "detokenizer")
 JUDGES: dict[str, tuple[Judge, tuple[str, ...]]] = {
@@ -33,8 +35,11 @@ JUDGES: dict[str, tuple[Judge, tuple[str, ...]]] = {
     "language": (judge_language, _SEEING),
     "spoken answers": (judge_answers, (*_SEEING, *_SPEAKING[1:])),
     "jointness": (judge_jointness, _SEEING),
+    "latency": (judge_latency, (*_SEEING, *_SPEAKING[1:])),
 }
-"""What can be judged, by which function, and the slots that it needs."""
+"""What can be judged, by which function (system, corpus, number of items, seed), and the slots that it needs."""
+BY_WAY = ("spoken answers", "latency")
+"""Parts whose questions can be answered in several ways; their judges take it as `way`."""
 BY_PHONES = ("detokenizer", "voice", "control")
 """Parts whose figures are phones that the tokenizer reads back."""
 
@@ -66,14 +71,16 @@ def judge_all(
     num_items: int,
     seed: int,
     parts: Sequence[str] = (),
+    answers: str = END_TO_END,
     progress: Callable[[str], None] | None = None,
 ) -> Judgement:
     """Run the judges `parts` (none: all) whose slots the system has; the same arguments give the same figures.
 
-    Part `speed` alone measures time, which differs from run to run. `progress` is told what was judged and how long it
-    took. Raises `DataError` without a corpus, `OmnikitError` for `num_items` below 1, `UnknownName` for a part that
-    nobody judges.
+    Parts `speed` and `latency` alone measure time, which differs from run to run. `answers` is how spoken questions are
+    answered (`cascade.WAYS`). `progress` is told what was judged and how long it took. Raises `DataError` without a
+    corpus, `OmnikitError` for `num_items` below 1, `UnknownName` for a part that nobody judges, or another way.
     """
+    check_way(answers)
     for name in parts:
         if name not in JUDGES:
             raise unknown_name("part to judge", name, JUDGES)
@@ -96,7 +103,7 @@ def judge_all(
         started = time.perf_counter()
         if progress is not None:
             progress(f"judging {name}")
-        figures += judge(system, corpus, num_items, seed)
+        figures += judge(system, corpus, num_items, seed, **({"way": answers} if name in BY_WAY else {}))
         if progress is not None:
             progress(f"judged {name} in {time.perf_counter() - started:.0f} s")
     return Judgement(tuple(figures), left_out)

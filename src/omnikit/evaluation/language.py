@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from omnikit.evaluation.figures import Check, Figure, at_least, at_most, percent, pick, shares, unmeasured
+from omnikit.evaluation.figures import Check, Figure, Names, at_least, at_most, pick, shares, summed, unmeasured
+from omnikit.evaluation.lengths import length_figures
 from omnikit.evaluation.material import (
     Record,
+    by_text,
+    by_voice,
     chosen,
     listened,
     phones_of,
@@ -22,7 +25,7 @@ from omnikit.evaluation.material import (
     why_no_phones,
     write,
 )
-from omnikit.metrics.rates import Rate, error_rate, words
+from omnikit.metrics.rates import edit_distance, words
 from omnikit.metrics.text_errors import NORMALISERS, text_errors
 from omnikit.slots.backbone import Segment
 from omnikit.system import System
@@ -44,11 +47,12 @@ class Judged:
 
 
 def judge_language(system: System, corpus: Path, num_items: int, seed: int) -> list[Figure]:
-    """Recognition, written picture questions, and text → units."""
+    """Recognition, written picture questions, text → units, and how long spoken replies are."""
     return [
         *recognition_figures(system, corpus, num_items, seed),
         *question_figures(system, corpus, num_items, seed),
         *speaking_figures(system, corpus, num_items, seed),
+        *length_figures(system, corpus, num_items, seed),
     ]
 
 
@@ -56,7 +60,8 @@ def recognition_figures(system: System, corpus: Path, num_items: int, seed: int)
     """Word and character error rates of what is heard in spoken texts and spoken questions, each with its signature."""
     figures = []
     for name, what in (("speech.test", "any text"), ("dialogue.test", "questions")):
-        messages = [record["messages"][0] for record in chosen(corpus, name, num_items, seed)]
+        records = chosen(corpus, name, num_items, seed)
+        messages = [record["messages"][0] for record in records]
         heard = transcripts(system, waves_of(system, corpus, [message["audio"] for message in messages]))
         texts = [message["text"] for message in messages]
         for label, metric, normaliser, target in (
@@ -66,7 +71,8 @@ def recognition_figures(system: System, corpus: Path, num_items: int, seed: int)
         ):
             errors = text_errors(texts, heard, metric, NORMALISERS[normaliser])
             how = f"{name}: recording → text; {errors.signature}"
-            figures.append(percent(PART, f"{label}, {what}", errors.rate, how, target))
+            items = by_voice(records).items(errors.errors, errors.lengths)
+            figures.append(summed(PART, f"{label}, {what}", items, how, target))
     return figures
 
 
@@ -124,7 +130,7 @@ def question_figures(system: System, corpus: Path, num_items: int, seed: int) ->
             ),
             Check("unparsed", f"replies unparsed{pictures}", f"{name}: {UNPARSED}", at_most(0.0)),
         ]
-        figures += shares(PART, answers, kinds, checks, ("kind",))
+        figures += shares(PART, answers, kinds, checks, ("kind",), by_voice(records))
     return figures
 
 
@@ -135,27 +141,27 @@ def _written_question(system: System, corpus: Path, record: Record) -> list[Segm
 
 def speaking_figures(system: System, corpus: Path, num_items: int, seed: int) -> list[Figure]:
     """Units written for texts: read back as words, and spoken by the neutral voice, as phones."""
-    messages = [record["messages"][0] for record in chosen(corpus, "voice.test", num_items, seed)]
+    records = chosen(corpus, "voice.test", num_items, seed)
+    messages, names = [record["messages"][0] for record in records], by_text(records)
     made = [turn.units for turn in write(system, "tts", [[Segment(text=message["text"])] for message in messages])]
-    figures = [_read_back(system, [message["text"] for message in messages], made)]
+    figures = [_read_back(system, [message["text"] for message in messages], made, names)]
     if "detokenizer" not in system.parts:
         return figures
     if why := why_no_phones(system):
-        names = ("text to speech, phone error", "recording to speech, phone error")
-        return [*figures, *(unmeasured(PART, name, why) for name in names)]
+        left_out = ("text to speech, phone error", "recording to speech, phone error")
+        return [*figures, *(unmeasured(PART, name, why) for name in left_out)]
     canonical = units_of(system, waves_of(system, corpus, [message["audio"] for message in messages]))
     labels = [phones_of(message["audio"]) for message in messages]
-    how = "→ units → neutral voice → phones"
-    by_voice = _phone_error_by_voice(system, made, labels, seed)
-    figures.append(percent(PART, "text to speech, phone error", by_voice, f"voice.test: text {how}"))
-    by_voice = _phone_error_by_voice(system, canonical, labels, seed)
-    figures.append(
-        percent(PART, "recording to speech, phone error", by_voice, f"voice.test: canonical recording {how}")
-    )
+    for name, what, rows in (
+        ("text to speech, phone error", "text", made),
+        ("recording to speech, phone error", "canonical recording", canonical),
+    ):
+        items = names.items(*_phone_errors(system, rows, labels, seed))
+        figures.append(summed(PART, name, items, f"voice.test: {what} → units → neutral voice → phones"))
     return figures
 
 
-def _read_back(system: System, texts: Sequence[str], made: Sequence[Units | None]) -> Figure:
+def _read_back(system: System, texts: Sequence[str], made: Sequence[Units | None], names: Names) -> Figure:
     """Word error of units that were written for texts, as the same model reads them; one without units says nothing."""
     name, target = "text to units, word error read back", at_most(20.0)
     if not system.hearing.reads_units:
@@ -164,11 +170,14 @@ def _read_back(system: System, texts: Sequence[str], made: Sequence[Units | None
     heard = dict(zip(told, read_units(system, pick(made, told)), strict=True)) if told else {}
     errors = text_errors(texts, [heard.get(index, "") for index in range(len(made))], "wer", NORMALISERS["words"])
     how = f"voice.test: text → units → text, by the same model; no units count as no words; {errors.signature}"
-    return percent(PART, name, errors.rate, how, target)
+    return summed(PART, name, names.items(errors.errors, errors.lengths), how, target)
 
 
-def _phone_error_by_voice(system: System, rows: Sequence[Units | None], labels: Sequence[list[int]], seed: int) -> Rate:
-    """Phone errors of `rows` spoken neutrally; a row without units counts as nothing said."""
+def _phone_errors(
+    system: System, rows: Sequence[Units | None], labels: Sequence[list[int]], seed: int
+) -> tuple[list[int], list[int]]:
+    """Phone errors and labels of each of `rows`, spoken neutrally; a row without units counts as nothing said."""
     waves = {index: spoken(system, units, {}, seed) for index, units in enumerate(rows) if units is not None}
     read = dict(zip(waves, read_phones(system, list(waves.values())), strict=True)) if waves else {}
-    return error_rate(labels, [read.get(index, []) for index in range(len(rows))])
+    errors = [edit_distance(own, read.get(index, [])) for index, own in enumerate(labels)]
+    return errors, [len(own) for own in labels]

@@ -18,6 +18,7 @@ from omnikit.data.media import load_audio, resample
 from omnikit.data.phones import PHONE_INDEX
 from omnikit.data.records import read_records
 from omnikit.data.speech_batches import pad_audio
+from omnikit.evaluation.figures import Names
 from omnikit.metrics.rates import edit_distance
 from omnikit.slots.backbone import Segment
 from omnikit.system import MAX_NEW_TOKENS, System
@@ -37,6 +38,23 @@ def chosen(corpus: Path, name: str, num_items: int, seed: int) -> list[Record]:
         return records
     picks = np.random.default_rng([seed, *name.encode()]).choice(len(records), size=num_items, replace=False)
     return [records[index] for index in sorted(picks)]
+
+
+def by_voice(records: Sequence[Record]) -> Names:
+    """Whom figures about the first messages of records are about: clusters are their voices, or else their pictures."""
+    return Names([record["id"] for record in records], [_source(record) for record in records])
+
+
+def by_text(records: Sequence[Record]) -> Names:
+    """The same where a text alone goes in, or where one voice says them all: every text is a cluster of its own."""
+    ids = [record["id"] for record in records]
+    return Names(ids, ids)
+
+
+def _source(record: Record) -> str:
+    message = record["messages"][0]
+    found = message.get("audio", {}).get("voice") or message.get("image", {}).get("path") or record["id"]
+    return str(found)
 
 
 def in_batches(
@@ -135,9 +153,15 @@ def known_labels(system: System, labels: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in labels.items() if value in factors.get(name, ())}
 
 
-def spoken(system: System, units: Units, labels: Mapping[str, str], seed: int) -> np.ndarray:
-    """The wave [S] of `units` in the style `labels`, as far as the style module knows them, at the tokenizer's rate."""
-    audio = resample(system.speak(units, known_labels(system, labels), seed=seed), ear_rate(system))
+def spoken(
+    system: System, units: Units, labels: Mapping[str, str], seed: int, reference: Path | None = None
+) -> np.ndarray:
+    """The wave [S] of `units` at the tokenizer's rate, in the style `labels`, as far as the style module knows them.
+
+    Where a `reference` recording is given, in its style instead.
+    """
+    style = known_labels(system, labels) if reference is None else None
+    audio = resample(system.speak(units, style, reference=reference, seed=seed), ear_rate(system))
     return audio.wave[0, : int(audio.lengths[0])].cpu().numpy()
 
 
@@ -149,10 +173,10 @@ def write(system: System, task: str, users: Sequence[Sequence[Segment]], seed: i
 
     def run(batch: list[list[Segment]]) -> list[SpokenTurn]:
         generator = torch.Generator().manual_seed(seed)
-        written = backbone.generate(batch, generator=generator, max_new_tokens=MAX_NEW_TOKENS, temperature=0.0)
+        written = system.emitter.generate(backbone, batch, generator=generator, max_new_tokens=MAX_NEW_TOKENS)
         return [form.parse(task, answer.text, backbone) for answer in written]
 
-    return in_batches(prompts, backbone.count_tokens, BATCH_TOKENS, run)
+    return in_batches(prompts, lambda prompt: system.emitter.count_tokens(backbone, prompt), BATCH_TOKENS, run)
 
 
 def same_words(reference: Sequence[str], hypothesis: Sequence[str]) -> bool:

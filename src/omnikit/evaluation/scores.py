@@ -6,13 +6,42 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
 from omnikit.evaluation.figures import Figure
 
-LOWER = ("error", "unparsed", "bit rate", "leak", "read from", "shuffled", "distance", "real-time factor")
-HIGHER = ("right", "named", "heard", "says", "kept", "used", "perplexity", "pnmi", "purity", "accuracy", "measurable")
+LOWER = (
+    "error",
+    "length of",
+    "unparsed",
+    "bit rate",
+    "leak",
+    "read from",
+    "shuffled",
+    "distance",
+    "real-time factor",
+    "first sound",
+    "off the rule",
+    "unasked",
+)
+HIGHER = (
+    "right",
+    "named",
+    "heard",
+    "recognised",
+    "says",
+    "speech out",
+    "text out",
+    "kept",
+    "used",
+    "perplexity",
+    "pnmi",
+    "purity",
+    "accuracy",
+    "measurable",
+)
 """Words in the names of figures without a target that say which way is better."""
 
 
@@ -44,9 +73,10 @@ def score_records(figures: Iterable[Figure], data: str, seed: int) -> Iterator[d
         scale = 100.0 if figure.unit == "%" else 1.0
         name, items = metric_id(figure), figure.items
         drawn = "" if items is None else "|items:" + hashlib.sha256("\n".join(items.ids).encode()).hexdigest()[:12]
+        num = figure.num_items if items is None else len(items.ids)
         record: dict[str, Any] = {
             "metric": name,
-            "signature": f"{name}|omnikit:{version}|seed:{seed}{drawn}|data:{data[:12]}|n:{figure.num_items}",
+            "signature": f"{name}|omnikit:{version}|seed:{seed}{drawn}|data:{data[:12]}|n:{num}",
             "name": f"{figure.part}: {figure.name}",
             "higher_is_better": higher_is_better(figure),
             "value": _number(figure.value / scale),
@@ -61,6 +91,7 @@ def score_records(figures: Iterable[Figure], data: str, seed: int) -> Iterator[d
                 "items": list(items.ids),
                 "clusters": list(items.clusters),
             }
+        record |= {name: asdict(found) for name in ("confusion", "use") if (found := getattr(figure, name)) is not None}
         yield record
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from omnikit.evaluation.figures import Figure, Items, Target, at_least, at_most, percent, unmeasured
+from omnikit.evaluation.figures import Figure, Target, at_least, at_most, percent, summed, unmeasured
 from omnikit.evaluation.hearing import hear
-from omnikit.evaluation.material import chosen, phones_of, read_phones, waves_of, why_no_phones
+from omnikit.evaluation.material import by_voice, chosen, phones_of, read_phones, waves_of, why_no_phones
 from omnikit.evaluation.probing import Reading, read_factors, strongest
 from omnikit.evaluation.unit_figures import PART, use_figures
 from omnikit.evaluation.views import MELS, UNITS, views_of
-from omnikit.metrics.rates import Rate, edit_distance, ratio
+from omnikit.metrics.rates import Rate, edit_distance
 from omnikit.system import System
 
 MORE_ITEMS = 4
@@ -36,9 +35,8 @@ def judge_tokenizer(system: System, corpus: Path, num_items: int, seed: int) -> 
         errors = [edit_distance(own, read) for own, read in zip(labels, heard, strict=True)]
         lengths = [len(own) for own in labels]
         how = f"{name}: phones read from the units against the synthesiser's labels"
-        figure = percent(PART, f"phone error rate, {voices}", ratio(errors, lengths), how, at_most(limit))
-        ids, voice_names = [record["id"] for record in records], [audio.get("voice", "") for audio in audios]
-        figures.append(replace(figure, items=Items(ids, voice_names, errors, lengths)))
+        items = by_voice(records).items(errors, lengths)
+        figures.append(summed(PART, f"phone error rate, {voices}", items, how, at_most(limit)))
     return [*figures, *_units_figures(system, corpus, num_items, seed)]
 
 

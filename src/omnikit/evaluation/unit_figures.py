@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from omnikit.evaluation.figures import Figure, Target, percent
+from omnikit.evaluation.figures import Figure, Target, UseCounts, percent
 from omnikit.evaluation.hearing import Heard
 from omnikit.evaluation.material import Record, ear_rate, units_of, waves_of
 from omnikit.metrics.clustered import clustered_ratio
@@ -44,7 +44,7 @@ def use_figures(heard: Sequence[Heard], target: Target | None = None) -> list[Fi
     occurring = f"entries that occur in {counted}; a count, without interval"
     plug_in = f"2^entropy of {counted}, a codebook (plug-in: a lower bound)"
     return [
-        Figure(PART, "codebook used", 100 * use.used, NAN, NAN, num, occurring, "%", target),
+        Figure(PART, "codebook used", 100 * use.used, NAN, NAN, num, occurring, "%", target, use=use_counts(heard)),
         Figure(PART, "codebook perplexity", likely, likely_low, likely_high, num, plug_in, ""),
         Figure(PART, "codebook perplexity, corrected", corrected, NAN, NAN, num, "the same, Miller–Madow", ""),
         Figure(PART, "bit rate, nominal", nominal, NAN, NAN, num, f"{rate:g} Hz × log2 of {list(sizes)}", "bit/s"),
@@ -63,6 +63,13 @@ def use_figures(heard: Sequence[Heard], target: Target | None = None) -> list[Fi
             "bit rate, run lengths", lengths, seconds, num, "side information: runs a second × entropy of their lengths"
         ),
     ]
+
+
+def use_counts(heard: Sequence[Heard]) -> UseCounts:
+    """How often the entries of every codebook occur."""
+    every = np.concatenate([item.codes for item in heard], axis=1)  # [K, T]
+    counts = [np.sort(np.unique(row, return_counts=True)[1])[::-1].tolist() for row in every]
+    return UseCounts(list(heard[0].sizes), counts)
 
 
 def _runs_figure(name: str, use: UnitUse, seconds: float, num: int, how: str) -> Figure:

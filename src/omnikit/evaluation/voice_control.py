@@ -15,7 +15,7 @@ import numpy as np
 
 from omnikit.data import prosody
 from omnikit.evaluation.detokenizer import DEAF
-from omnikit.evaluation.figures import Figure, Target, at_least, at_most, percent, pick, with_groups
+from omnikit.evaluation.figures import Figure, Items, Names, Target, at_least, at_most, percent, pick, with_groups
 from omnikit.evaluation.material import Record, chosen, ear_rate, phones_of, read_phones, spoken, units_of, waves_of
 from omnikit.metrics.clustered import clustered_ratio
 from omnikit.metrics.prosody import semitones
@@ -42,13 +42,18 @@ class Take:
 
 @dataclass(frozen=True)
 class Pair:
-    """Text number `text` in a style that differs from the default by `change` (factor=value), and in the default."""
+    """The text of record `text` in a style that differs from the default by `change` (factor=value), and in it."""
 
-    text: int
+    text: str
     change: str
     labels: Mapping[str, str]
     styled: Take
     default: Take
+
+    @property
+    def id(self) -> str:
+        """The record, who speaks, and the change: what tells this pair from all others."""
+        return " ".join(filter(None, (self.text, self.labels.get(SPEAKER, ""), self.change)))
 
     @property
     def rule(self) -> Mapping[str, float]:
@@ -115,14 +120,14 @@ def pairs(system: System, corpus: Path, records: Sequence[Record], seed: int) ->
     units = units_of(system, waves_of(system, corpus, audios))
     factors = system.part("style").factors
     found = []
-    for text, (audio, row) in enumerate(zip(audios, units, strict=True)):
+    for record, audio, row in zip(records, audios, units, strict=True):
         for default in default_styles(factors):
             styles = [
                 ("", default),
                 *((f"{name}={value}", {**default, name: value}) for name, value in changes(factors)),
             ]
             takes = _takes(system, phones_of(audio), [spoken(system, row, labels, seed) for _, labels in styles])
-            found += [Pair(text, *styles[i], takes[i], takes[0]) for i in range(1, len(styles))]
+            found += [Pair(record["id"], *styles[i], takes[i], takes[0]) for i in range(1, len(styles))]
     return found
 
 
@@ -159,12 +164,18 @@ def _by_change(found: Sequence[Pair], figure_of: Callable[[Sequence[Pair]], Figu
     return [replace(figure, group=figure.group.removeprefix("change=")) for figure in figures]
 
 
+def _items(own: Sequence[Pair], tops: Sequence[float], bottoms: Sequence[float] | None = None) -> Items:
+    """Sums of pairs; the styles of one text go together."""
+    return Names([pair.id for pair in own], [pair.text for pair in own]).items(tops, bottoms)
+
+
 def _directions(own: Sequence[Pair], name: str) -> Figure:
-    hits = np.array([pair.moved[name] * pair.rule[name] > 0 for pair in own], dtype=float)
-    texts = [str(pair.text) for pair in own]
-    rate = clustered_ratio(hits, np.ones(len(own)), texts, num_items=len(set(texts)))
+    items = _items(own, [float(pair.moved[name] * pair.rule[name] > 0) for pair in own])
+    texts = list(dict.fromkeys(items.clusters))
+    clusters = [str(texts.index(text)) for text in items.clusters]
+    rate = clustered_ratio(np.array(items.errors), np.array(items.lengths), clusters, num_items=len(texts))
     how = "styles with a rule for it, against the default of the same speaker and units; what has no measure is a miss"
-    return percent(PART, f"{name} moves in the declared direction", rate, how, at_least(95.0))
+    return percent(PART, f"{name} moves in the declared direction", rate, how, at_least(95.0), items=items)
 
 
 def _distance(own: Sequence[Pair], name: str, dimension: Dimension) -> Figure:
@@ -185,33 +196,36 @@ def _signed(own: Sequence[Pair], name: str, dimension: Dimension) -> Figure:
 
 
 def _phone_error(own: Sequence[Pair]) -> Figure:
-    rate = _over_texts(own, [pair.styled.errors for pair in own], [pair.styled.num_phones for pair in own])
-    return percent(PART, "phone error, changed styles", rate, f"{FILE}: canonical units → speech → phones")
+    items = _items(own, [pair.styled.errors for pair in own], [pair.styled.num_phones for pair in own])
+    how = f"{FILE}: canonical units → speech → phones"
+    return percent(PART, "phone error, changed styles", _over_texts(items), how, items=items)
 
 
 def _phone_gap(own: Sequence[Pair]) -> Figure:
     worse = [pair.styled.errors - pair.default.errors for pair in own]
-    rate = _over_texts(own, worse, [pair.styled.num_phones for pair in own])
+    items = _items(own, worse, [pair.styled.num_phones for pair in own])
     how = "changed minus default style, same units, in points"
-    figure = percent(PART, "phone error above the default style", rate, how, at_most(2.0))
+    figure = percent(PART, "phone error above the default style", _over_texts(items), how, at_most(2.0), items=items)
     default = sum(pair.default.errors for pair in own) / max(1, sum(pair.default.num_phones for pair in own))
     if 100 * default <= DEAF:
         return figure
-    nan = float("nan")
-    return replace(figure, value=nan, low=nan, high=nan, how=f"{how}; over {DEAF:g} % are lost in the default style")
+    nan, how = float("nan"), f"{how}; over {DEAF:g} % are lost in the default style"
+    return replace(figure, value=nan, low=nan, high=nan, how=how, items=None)
 
 
 def _mean(
     own: Sequence[Pair], name: str, values: Sequence[float], how: str, unit: str, target: Target | None = None
 ) -> Figure:
     """The mean of what is known of one value a pair; without any measure it is NaN."""
-    known = [not math.isnan(value) for value in values]
-    rate = _over_texts(own, [value if is_known else 0.0 for value, is_known in zip(values, known, strict=True)], known)
-    return Figure(PART, name, rate.value, rate.low, rate.high, rate.num_items, how, unit, target)
+    share_of = 100.0 if unit == "%" else 1.0
+    rate = _over_texts(_items(own, values))
+    items = _items(own, [value / share_of for value in values])
+    return Figure(PART, name, rate.value, rate.low, rate.high, rate.num_items, how, unit, target, items=items)
 
 
-def _over_texts(own: Sequence[Pair], tops: Sequence[float], bottoms: Sequence[float]) -> Rate:
-    """Σ tops / Σ bottoms over pairs, with an interval over texts: the styles of one text go together."""
-    texts, index = np.unique([pair.text for pair in own], return_inverse=True)
-    top, bottom = (np.bincount(index, np.asarray(part, dtype=float), len(texts)) for part in (tops, bottoms))
+def _over_texts(items: Items) -> Rate:
+    """Σ errors / Σ lengths, with an interval over texts."""
+    texts = list(dict.fromkeys(items.clusters))
+    index = [texts.index(text) for text in items.clusters]
+    top, bottom = (np.bincount(index, part, len(texts)) for part in (items.errors, items.lengths))
     return ratio(top.tolist(), bottom.tolist())

@@ -5,8 +5,9 @@ Letters: S samples, T units, K codebooks.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from omnikit.data.media import resample
 from omnikit.data.timing import warp_durations
-from omnikit.evaluation.figures import Figure, mean, percent
+from omnikit.evaluation.figures import Confusion, Figure, Names, mean, percent
 from omnikit.evaluation.material import Record, chosen, ear_rate, known_labels, spoken, units_of, waves_of
 from omnikit.evaluation.voice_listener import VOICE, Listener, train_listener
 from omnikit.metrics.cepstra import mel_cepstra, timed_distance, warped_distance
@@ -32,9 +33,10 @@ LISTENER_ITEMS = 4
 class Spoken:
     """Units spoken in the style of a rendering: by predicted durations, by its own, and the natural recording itself.
 
-    Waves [S] are at the tokenizer's rate.
+    Waves [S] are at the tokenizer's rate. `id` names its record, `voice` who speaks the recording.
     """
 
+    id: str
     labels: Mapping[str, str]
     voice: str
     made: np.ndarray
@@ -56,10 +58,11 @@ def speak_all(system: System, corpus: Path, records: Sequence[Record], seed: int
     units = units_of(system, waves_of(system, corpus, [message["audio"] for message in messages]))
     natural = waves_of(system, corpus, [message["rendering"]["audio"] for message in messages])
     rows = []
-    for message, row, wave in zip(messages, units, natural, strict=True):
+    for record, row, wave in zip(records, units, natural, strict=True):
+        message = record["messages"][0]
         labels, audio = message["rendering"]["style"], message["rendering"]["audio"]
-        made = spoken(system, row, labels, seed)
-        rows.append(Spoken(labels, audio["voice"], made, _timed(system, row, message, labels, seed), wave))
+        made, timed = spoken(system, row, labels, seed), _timed(system, row, message, labels, seed)
+        rows.append(Spoken(record["id"], labels, audio["voice"], made, timed, wave))
     return rows
 
 
@@ -90,11 +93,21 @@ def _distances(rows: Sequence[Spoken], rate: int) -> list[Figure]:
         natural, active = mel_cepstra(row.natural, rate)
         warped.append(warped_distance(natural, mel_cepstra(row.made, rate)[0], active))
         timed.append(timed_distance(natural, mel_cepstra(row.timed, rate)[0], active))
-    how = "13 mel cepstra, level aside, over frames within 40 dB of the recording's loudest"
+    frames = "13 mel cepstra, level aside, over frames within 40 dB of the recording's loudest"
+    names = _names(rows)
     return [
-        mean(PART, "mel-cepstral distance, time-warped", warped, f"{FILE}: durations predicted; {how}", "dB"),
-        mean(PART, "mel-cepstral distance, true durations", timed, f"{FILE}: durations of the recording; {how}", "dB"),
+        mean(
+            PART, f"mel-cepstral distance, {name}", values, f"{FILE}: {how}; {frames}", "dB", items=names.items(values)
+        )
+        for name, values, how in (
+            ("time-warped", warped, "durations predicted"),
+            ("true durations", timed, "durations of the recording"),
+        )
     ]
+
+
+def _names(rows: Sequence[Spoken]) -> Names:
+    return Names([row.id for row in rows], [row.voice for row in rows])
 
 
 def _heard(rows: Sequence[Spoken], listener: Listener, system: System) -> list[Figure]:
@@ -106,9 +119,18 @@ def _heard(rows: Sequence[Spoken], listener: Listener, system: System) -> list[F
             heard = listener.hear(factor, waves, system)
             hits = [one == other for one, other in zip(asked, heard, strict=True)]
             how = f"{FILE}: by a linear listener fitted on the corpus's own recordings"
-            figures.append(percent(PART, f"{what} recognised, {kind} speech", share(hits), how))
+            name, items = f"{what} recognised, {kind} speech", _names(rows).items(hits)
+            figure = percent(PART, name, share(hits), how, items=items)
+            figures.append(replace(figure, confusion=_counts(asked, heard)))
             figures += _confusions(factor, kind, asked, heard)
     return figures
+
+
+def _counts(asked: Sequence[str], heard: Sequence[str]) -> Confusion:
+    """How often each value that was asked for is heard as each other."""
+    rows, columns = sorted(set(asked)), sorted({*asked, *heard})
+    pairs = Counter(zip(asked, heard, strict=True))
+    return Confusion(rows, columns, [[pairs[one, other] for other in columns] for one in rows])
 
 
 def _confusions(factor: str, kind: str, asked: Sequence[str], heard: Sequence[str]) -> list[Figure]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from omnikit.evaluation.figures import Figure, quotient
-from omnikit.evaluation.material import chosen, known_labels, units_of, waves_of
+from omnikit.evaluation.material import by_text, chosen, known_labels, units_of, waves_of
 from omnikit.slots.detokenizer import Detokenizer
 from omnikit.system import System
 from omnikit.types import Audio, Style, Units
@@ -25,7 +25,8 @@ TEXTS_SHARE = 8
 @torch.no_grad()
 def judge_speed(system: System, corpus: Path, num_items: int, seed: int) -> list[Figure]:
     """Work for a second of sound and for the first sound, one utterance at a time, each timed at its second run."""
-    messages = [record["messages"][0] for record in chosen(corpus, FILE, math.ceil(num_items / TEXTS_SHARE), seed)]
+    records = chosen(corpus, FILE, math.ceil(num_items / TEXTS_SHARE), seed)
+    messages, names = [record["messages"][0] for record in records], by_text(records)
     units = units_of(system, waves_of(system, corpus, [message["audio"] for message in messages]))
     detokenizer, style = system.part("detokenizer"), system.part("style")
     work, first, sound = [], [], []
@@ -37,8 +38,11 @@ def judge_speed(system: System, corpus: Path, num_items: int, seed: int) -> list
         first.append(_timed(partial(_first, detokenizer, row, said, seed))[1])
     setting = f"{torch.get_num_threads()} threads, {detokenizer.device.type}"
     return [
-        quotient(PART, "real-time factor", work, sound, f"{FILE}: seconds of work a second of sound, {setting}"),
-        quotient(PART, "first sound", first, work, f"{FILE}: work until a stream's first piece ÷ work for the whole"),
+        quotient(PART, name, names.items(tops, bottoms), f"{FILE}: {how}")
+        for name, tops, bottoms, how in (
+            ("real-time factor", work, sound, f"seconds of work a second of sound, {setting}"),
+            ("first sound", first, work, "work until a stream's first piece ÷ work for the whole"),
+        )
     ]
 
 

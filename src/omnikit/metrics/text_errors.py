@@ -14,7 +14,7 @@ from typing import Literal
 from omnikit.errors import OmnikitError, unknown_name
 from omnikit.metrics.normalise_chinese import ChineseNormaliser
 from omnikit.metrics.normalise_english import WhisperEnglish, lower_without_punctuation
-from omnikit.metrics.rates import Rate, error_rate, words
+from omnikit.metrics.rates import Rate, edit_distance, ratio, words
 
 Metric = Literal["wer", "cer"]
 
@@ -54,10 +54,12 @@ _TOKENS: dict[Metric, tuple[str, Callable[[str], list[str]]]] = {
 
 @dataclass(frozen=True)
 class TextErrors:
-    """An error rate and the signature of how it was counted."""
+    """An error rate, the signature of how it was counted, and the `errors` and reference `lengths` of every text."""
 
     rate: Rate
     signature: str
+    errors: tuple[int, ...]
+    lengths: tuple[int, ...]
 
     def __str__(self) -> str:
         return f"{self.rate} {self.signature}"
@@ -80,4 +82,6 @@ def text_errors(
         )
     unit, split = _TOKENS[metric]
     rows = [[split(normaliser.apply(text)) for text in texts] for texts in (references, hypotheses)]
-    return TextErrors(error_rate(*rows), f"{metric}[{normaliser},tok:{unit}]")
+    errors = tuple(edit_distance(*pair) for pair in zip(*rows, strict=True))
+    lengths = tuple(map(len, rows[0]))
+    return TextErrors(ratio(errors, lengths), f"{metric}[{normaliser},tok:{unit}]", errors, lengths)

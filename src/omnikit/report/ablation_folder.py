@@ -33,6 +33,14 @@ class Confusion:
 
 
 @dataclass(frozen=True)
+class UseCounts:
+    """How often the entries of codebooks of `sizes` occur: for each of them the counts above 0."""
+
+    sizes: tuple[int, ...]
+    counts: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
 class Score:
     """One metric of one cell. `value` is a share where the unit is %; per-item sums are None for single numbers."""
 
@@ -47,6 +55,7 @@ class Score:
     items: tuple[str, ...] | None = None
     clusters: tuple[str, ...] | None = None
     confusion: Confusion | None = None
+    use: UseCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -272,6 +281,7 @@ class _Reader:
             value=float(value),
             unit=unit,
             confusion=self._confusion(metric, record.get("confusion")),
+            use=self._use(metric, record.get("use")),
             **self._items(metric, float(value), record),
         )
 
@@ -318,6 +328,23 @@ class _Reader:
             self.note(f"{metric}: its confusion matrix does not fit its labels; left out")
             return None
         return Confusion(asked, heard, counts)
+
+    def _use(self, metric: str, found: Any) -> UseCounts | None:
+        if found is None:
+            return None
+        try:
+            sizes = tuple(map(int, found["sizes"]))
+            counts = tuple(np.asarray(book, dtype=float) for book in found["counts"])
+            fits = len(sizes) == len(counts) and all(
+                book.ndim == 1 and 0 < len(book) <= size and np.isfinite(book).all() and (book > 0).all()
+                for size, book in zip(sizes, counts, strict=True)
+            )
+        except (KeyError, TypeError, ValueError):
+            sizes, counts, fits = (), (), False
+        if not sizes or not fits:
+            self.note(f"{metric}: its counts of units do not fit its codebooks; left out")
+            return None
+        return UseCounts(sizes, counts)
 
     def _curves(self) -> dict[tuple[str, str], np.ndarray]:
         if not (self.folder / "curves.jsonl").is_file():

@@ -13,6 +13,7 @@ from string import Template
 from omnikit.report.ablation_against import Against, against_tables
 from omnikit.report.ablation_folder import Confusion
 from omnikit.report.ablation_listening import Prompt, listening_html
+from omnikit.report.ablation_maps import confusion_plot, use_plot
 from omnikit.report.ablation_plots import curve_plots, dot_plot, front_plot, knob_plot
 from omnikit.report.ablation_results import Column, Results
 from omnikit.report.ablation_tables import (
@@ -177,6 +178,7 @@ def _sections(results: Results, listed: Sequence[Prompt], against: Against | Non
         _Section("metrics", "The other metrics", _others(results, rest)),
         _Section("cost", "Cost", _cost(results)),
         _Section("curves", "Learning curves", _curves(curves)),
+        _Section("units", "Use of the codebook", _unit_use(results)),
         _Section("confusions", "What was taken for what", _confusions(results)),
         _Section("listen", "Listen", _listening(listed, results)),
         _Section("against", f"Against {against.name}" if against else "", _against(results, against)),
@@ -238,17 +240,36 @@ def _curves(curves: Sequence[tuple[str, str]]) -> str:
     )
 
 
+def _unit_use(results: Results) -> str:
+    caption = (
+        "A line a seed: how many of all units the most used entry is, the next one, and so on; it ends (dot) with the "
+        "last entry that occurs. A flat line that ends late is an even use, a steep one that ends early is a collapse."
+    )
+    plots = (use_plot(results, column, place) for place, column in enumerate(results.columns))
+    return "".join(figure(plot, caption) for plot in plots if plot is not None)
+
+
 def _confusions(results: Results) -> str:
     parts = []
-    for column in results.columns:
+    for group, column in enumerate(results.columns):
         found = [(arm.name, matrix) for arm in results.arms if (matrix := results.confusions(arm.name, column))]
-        if found:
-            tables = "".join(_matrix(f"{column.title}: {name}", matrix) for name, matrix in found)
-            parts.append(f'<div class="matrices">{tables}</div>')
-    if not parts:
+        drawn = "".join(
+            _heat_map(f"{column.title}: {name}", matrix, f"map{group}-{place}")
+            for place, (name, matrix) in enumerate(found)
+        )
+        parts.append(f'<div class="plots">{drawn}</div>' if drawn else "")
+    if not any(parts):
         return ""
     return "<p>Rows: what was asked; columns: what it was taken for, % of the row, all seeds together.</p>" + "".join(
         parts
+    )
+
+
+def _heat_map(title: str, matrix: Confusion, name: str) -> str:
+    plot = confusion_plot(title, matrix, name)
+    return (
+        f'<figure><figcaption>{_breakable(title)}</figcaption><div class="scroll" tabindex="0">{plot}</div>'
+        f'<details><summary>as a table</summary><div class="matrices">{_matrix(title, matrix)}</div></details></figure>'
     )
 
 

@@ -24,7 +24,7 @@ SERIES = tuple(f"#0102{16 + number:02x}" for number in range(8))
 _VARIABLES = {INK: "--ink", DIM: "--dim", RULE: "--rule", ITEMS: "--accent"} | {
     colour: f"--series-{number}" for number, colour in enumerate(SERIES, start=1)
 }
-_MARKS, _DASHES = "osD^vPX*", ("-", "--", ":", "-.")
+_MARKS, DASHES = "osD^vPX*", ("-", "--", ":", "-.")
 MAX_POINTS = 240
 _NO_PRICE = ("steps", "tokens_per_s", "evaluation_s")
 _SETTINGS: Any = {
@@ -151,7 +151,7 @@ def _curve_plot(results: Results, stage: str, name: str, number: int) -> str:
     def draw(figure: Any) -> None:
         axis = figure.subplots()
         for place, label, steps, low, mean, high in drawn:
-            colour, dash = SERIES[place % 8], _DASHES[place // 8 % 4]
+            colour, dash = SERIES[place % 8], DASHES[place // 8 % 4]
             single = {"marker": _MARKS[place % 8], "markersize": 5} if len(steps) == 1 else {}
             axis.plot(steps, mean, color=colour, ls=dash, lw=1.8, label=label, **single)
             if np.any(high > low):

@@ -141,17 +141,21 @@ class Results:
         return _places(top, 3) if top > 0 else 1
 
     def confusions(self, arm: str, column: Column) -> Confusion | None:
-        """The confusion matrix of an arm, added up over seeds whose labels agree."""
+        """The confusion matrix of an arm, added up over seeds; what only some of them heard has a column, too."""
         cells = next((item.cells for item in self.arms if item.name == arm), ())
         found = [
             score.confusion for cell in cells for score in cell.scores if _key(score) == column.key and score.confusion
         ]
-        alike = [item for item in found if (item.asked, item.heard) == (found[0].asked, found[0].heard)]
-        return (
-            Confusion(found[0].asked, found[0].heard, np.sum([item.counts for item in alike], axis=0))
-            if found
-            else None
-        )
+        if not found:
+            return None
+        asked = tuple(dict.fromkeys(name for item in found for name in item.asked))
+        heard = tuple(dict.fromkeys(name for item in found for name in item.heard))
+        counts = np.zeros((len(asked), len(heard)))
+        for item in found:
+            counts[np.ix_([asked.index(name) for name in item.asked], [heard.index(name) for name in item.heard])] += (
+                item.counts
+            )
+        return Confusion(asked, heard, counts)
 
 
 def evaluate(sweep: Sweep) -> Results:

@@ -47,7 +47,7 @@ def draw_system(plan: Plan) -> str:
             if (slot, name) not in wired_in:
                 arrows.append(_Arrow(f"in:{name}", slot, port_label(port), slot in idle))
         for name, port in contract.gives.items():
-            if (slot, name) not in wired_out:
+            if (slot, name) not in wired_out and not isinstance(port, FramesPort):  # features never leave a system
                 arrows.append(_Arrow(slot, f"out:{name}", port_label(port), False))
     boxes = {end: names.get(end, _OUTSIDE) for arrow in arrows for end in (arrow.source, arrow.target)}
     places = _places(boxes, arrows)
