@@ -29,7 +29,7 @@ def install(session: nox.Session, *what: str) -> None:
 @nox.session
 def demo(session: nox.Session) -> None:
     """Look, listen and speak with the tiny system, and write report.html."""
-    install(session, "-e", ".")
+    install(session, "-e", ".[train]")
     session.run("omnikit", "quickstart", "--out", "report.html", *session.posargs, env=RUN_ENV)
 
 
@@ -60,6 +60,18 @@ def plugins(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation in site/, with every component held to its promises; `-- serve` shows it while you write."""
+    install(session, "-e", ".[docs]")
+    for path in sorted(Path("plugins").glob("*/pyproject.toml")):
+        if "omnikit.components" in path.read_text(encoding="utf-8"):
+            install(session, "-e", str(path.parent))
+    session.run("python", "docs/_build/conform.py", env={"PYTHONPATH": "tests", **OFFLINE})
+    command = session.posargs or ["build", "--strict"]
+    session.run("mkdocs", *command, env={"NO_MKDOCS_2_WARNING": "1", **OFFLINE})
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and formatting."""
     install(session, "ruff")
@@ -74,9 +86,8 @@ def types(session: nox.Session) -> None:
     session.run("mypy", env=RUN_ENV)
 
 
-@nox.session
-def wheel(session: nox.Session) -> None:
-    """Build the wheel, install it where the source tree is out of sight, and check the tiny system there."""
+def built_wheel(session: nox.Session) -> Path:
+    """Build the wheel into the session's folder and return its path."""
     install(session, "build")
     folder = Path(session.create_tmp()).resolve()
     for old in folder.glob("*.whl"):
@@ -84,7 +95,34 @@ def wheel(session: nox.Session) -> None:
     shutil.rmtree("build", ignore_errors=True)  # setuptools would ship what a former build left there
     session.run("python", "-m", "build", "--wheel", "--outdir", str(folder), env=RUN_ENV)
     (built,) = folder.glob("*.whl")
+    return built
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel, install it where the source tree is out of sight, and check the tiny system there."""
+    built = built_wheel(session)
+    install(session, "--force-reinstall", "--no-deps", str(built))
+    install(session, f"{built}[train]")
+    with session.chdir(built.parent):
+        session.run("omnikit", "check", "experiment=emova_tiny", env=OFFLINE)
+
+
+SINGLE_PART = """
+import torch, omnikit
+tokenizer = omnikit.load("tokenizer/spiral_fsq.tiny")
+units = tokenizer.encode(omnikit.Audio(torch.randn(1, 16_000), torch.tensor([16_000]), 16_000))
+print(units.vocab_id, units.codes.shape)
+"""
+
+
+@nox.session
+def core(session: nox.Session) -> None:
+    """Build the wheel, install it without any extra, and use a single part; what is missing is named."""
+    built = built_wheel(session)
     install(session, "--force-reinstall", "--no-deps", str(built))
     install(session, str(built))
-    with session.chdir(folder):
-        session.run("omnikit", "check", "experiment=emova_tiny", env=OFFLINE)
+    with session.chdir(built.parent):
+        session.run("python", "-c", SINGLE_PART, env=OFFLINE)
+        session.run("omnikit", "describe", "detokenizer/uvits", env=OFFLINE)
+        session.run("omnikit", "check", "experiment=emova_tiny", env=OFFLINE, success_codes=[2])

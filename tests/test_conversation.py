@@ -78,6 +78,15 @@ def test_turns_are_answered_as_without_a_memory_and_read_once(tiny: System, aske
     assert len(talk.turns) == 3 and talk.turns[0][1].text == first.turn.text
 
 
+def test_what_is_read_before_a_question_is_not_read_again_and_changes_no_answer(tiny: System) -> None:
+    plain, prepared = Conversation(tiny), Conversation(tiny)
+    for text in ("what color is the star", "and how big is it"):
+        prepared.prepare()
+        one, other = plain.reply(text=text), prepared.reply(text=text)
+        assert one.turn.raw == other.turn.raw
+        assert prepared.memory.reused >= plain.memory.reused + 1
+
+
 def test_a_batch_of_prompts_is_answered_like_singles(tiny: System) -> None:
     from omnikit.slots.backbone import Segment
 

@@ -81,7 +81,7 @@ def same(one: Component, other: Component) -> bool:
 
 
 def test_what_was_sent_loads_again_whole_and_in_parts(hub: FakeHub, system: System) -> None:
-    reference = system.push_to_hub("somebody/small")
+    reference = system.push_to_hub("somebody/small", licence="Apache-2.0")
     assert reference == f"hf:somebody/small@{REVISION}"
     for back in (omnikit.load(reference), System.from_pretrained(reference)):
         assert set(back.parts) == set(system.parts)
@@ -93,10 +93,23 @@ def test_what_was_sent_loads_again_whole_and_in_parts(hub: FakeHub, system: Syst
 
 
 def test_a_component_alone_can_be_sent(hub: FakeHub, system: System) -> None:
-    reference = push_to_hub(system.part("projector"), "somebody/projector")
+    reference = push_to_hub(system.part("projector"), "somebody/projector", licence="Apache-2.0")
     assert same(omnikit.load(reference), system.part("projector"))
     with pytest.raises(WeightsError, match="one component"):
         System.from_pretrained(reference)
+
+
+def test_weights_of_the_hub_say_their_licence_or_the_caller_does(hub: FakeHub, system: System) -> None:
+    reference = push_to_hub(system.part("projector"), "somebody/projector", licence="CC-BY-4.0")
+    path = hub.root / "somebody" / "projector" / REVISION / "component.json"
+    card = json.loads(path.read_text())
+    assert card["provenance"] == {"licence": "CC-BY-4.0"}
+    path.write_text(json.dumps({**card, "provenance": {}}))
+    with pytest.raises(WeightsError, match="declares no licence for projector/mlp"):
+        omnikit.load(reference)
+    assert same(omnikit.load(reference, licence="CC-BY-4.0"), system.part("projector"))
+    path.write_text(json.dumps({**card, "provenance": {"license": "mit"}}))
+    assert same(omnikit.load(reference), system.part("projector"))
 
 
 @pytest.mark.parametrize("reference", ["hf:somebody/small", "hf:small@main", "hf:somebody/small@"])
@@ -108,7 +121,7 @@ def test_a_reference_names_its_revision(hub: FakeHub, reference: str) -> None:
 def test_what_cannot_be_had_is_said(hub: FakeHub, system: System) -> None:
     with pytest.raises(OmnikitError, match="404: nobody/nothing"):
         omnikit.load("hf:nobody/nothing@main")
-    reference = system.push_to_hub("somebody/small")
+    reference = system.push_to_hub("somebody/small", licence="Apache-2.0")
     with pytest.raises(OmnikitError, match="no part 'tokenizer'"):
         omnikit.load(f"{reference}#tokenizer")
 
@@ -120,7 +133,7 @@ def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_stayed_as_it_was_is_saved_as_a_reference(hub: FakeHub, system: System, tmp_path: Path) -> None:
-    published = system.push_to_hub("somebody/small")
+    published = system.push_to_hub("somebody/small", licence="Apache-2.0")
     with torch.no_grad():
         system.part("projector").state_dict()["0.bias"].add_(1.0)
     bases = {slot: f"{published}#{slot}" for slot in ("vision_encoder", "projector")}
@@ -131,12 +144,14 @@ def test_what_stayed_as_it_was_is_saved_as_a_reference(hub: FakeHub, system: Sys
     assert card["base"]["reference"] == bases["vision_encoder"] and len(card["base"]["sha256"]) == 64
     back = omnikit.load(str(tmp_path / "after"))
     assert all(same(back.part(slot), part) for slot, part in system.parts.items())
-    again = back.push_to_hub("somebody/after", bases=bases)
+    again = back.push_to_hub("somebody/after", licence="Apache-2.0", bases=bases)
     assert same(omnikit.load(again).part("projector"), system.part("projector"))
     with pytest.raises(OmnikitError, match="no tokenizer"):
         save_pretrained(system, tmp_path / "wrong", bases={"tokenizer": published})
     with pytest.raises(OmnikitError, match="parts of the hub only"):
-        back.push_to_hub("somebody/else", bases={"projector": str(tmp_path / "after" / "projector")})
+        back.push_to_hub(
+            "somebody/else", licence="Apache-2.0", bases={"projector": str(tmp_path / "after" / "projector")}
+        )
 
 
 def test_a_base_that_has_changed_is_refused(system: System, tmp_path: Path) -> None:

@@ -23,8 +23,11 @@ SOURCE = ROOT / "src" / "omnikit"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 COMPONENTS = PROJECT["entry-points"]["omnikit.components"]
 
-# needed by timm and transformers for images, at the release that belongs to this torch
-INDIRECT = {"torchvision"}
+EXTRAS = {name: lines for name, lines in PROJECT["optional-dependencies"].items() if name != "dev"}
+
+# needed by timm and transformers for images, at the release that belongs to this torch; torch's exporter writes files
+# with onnx, which onnxruntime runs
+INDIRECT = {"torchvision", "onnx", "onnxruntime"}
 # imported only where it is there anyway: the module that pytest itself imports
 BROUGHT = {"pytest"}
 
@@ -94,15 +97,30 @@ def test_dependencies_are_what_the_code_imports() -> None:
     unknown = sorted(name for name in outside if name not in owners)
     assert not unknown, f"imported, not installed: {unknown}"
     needed = {canonical(owners[name][0]) for name in outside}
-    declared = {canonical(Requirement(line).name) for line in PROJECT["dependencies"]}
-    assert needed <= declared, f"imported, not declared: {sorted(needed - declared)}"
+    declared = {canonical(Requirement(line).name) for line in [*PROJECT["dependencies"], *EXTRAS["train"]]}
+    optional = {canonical(Requirement(line).name) for lines in EXTRAS.values() for line in lines} - declared
+    assert needed <= declared | optional, f"imported, not declared: {sorted(needed - declared - optional)}"
     assert declared <= needed | INDIRECT, f"declared, never imported: {sorted(declared - needed - INDIRECT)}"
+
+
+def test_no_requirement_is_said_twice() -> None:
+    said = [canonical(Requirement(line).name) for line in PROJECT["dependencies"]]
+    said += [canonical(Requirement(line).name) for lines in EXTRAS.values() for line in lines]
+    assert len(said) == len(set(said))
+
+
+def test_development_installs_what_the_suite_runs_with() -> None:
+    own = next(item for item in map(Requirement, PROJECT["optional-dependencies"]["dev"]) if item.extras)
+    assert own.name == PROJECT["name"]
+    assert {"train", "onnx", "lora"} <= own.extras <= set(EXTRAS)
 
 
 def test_measured_versions_satisfy_the_declared_bounds() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = dict(line.split("==") for line in lines if line and not line.startswith("#"))
-    for line in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]:
+    tools = [line for line in PROJECT["optional-dependencies"]["dev"] if not Requirement(line).extras]
+    installed = [line for name in ("train", "onnx", "lora") for line in EXTRAS[name]]
+    for line in [*PROJECT["dependencies"], *installed, *tools]:
         requirement = Requirement(line)
         assert requirement.specifier.contains(pinned[requirement.name]), line
 

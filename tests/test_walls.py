@@ -21,7 +21,7 @@ TORCH_LOADER = SOURCE / "artefacts.py"  # the one file that may call torch.load,
 
 TARGET_FINDERS = {SOURCE / "scan.py", SOURCE / "testing" / "unsafe_code.py"}  # they name what they look for
 
-FOUNDATION = {"types", "errors", "contracts", "plugins", "registry"}
+FOUNDATION = {"types", "errors", "contracts", "plugins", "variants", "registry"}
 COMPONENTS = {
     "vision_encoders",
     "speech_encoders",
@@ -29,6 +29,7 @@ COMPONENTS = {
     "projectors",
     "tokenizers",
     "backbones",
+    "emitters",
     "styles",
     "detokenizers",
     "formats",

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from fractions import Fraction
 from importlib import metadata, resources
@@ -24,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from omnikit.contracts import bind_parameters
-from omnikit.errors import WeightsError, unknown_name
+from omnikit.errors import WeightsError, naming_extras, unknown_name
 from omnikit.hub import HUB, fetch
 from omnikit.registry import id_of, resolve
 from omnikit.slots.base import Component
@@ -122,6 +123,29 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
+def declare_licence(folder: Path, licence: str) -> None:
+    """Write the `licence` (an SPDX name) into the card of every component in `folder`."""
+    for path in Path(folder).rglob(CARD):
+        card = read_card(path.parent)
+        card["provenance"] = {**card.get("provenance", {}), "licence": licence}
+        path.write_text(json.dumps(card, indent=1) + "\n")
+
+
+def licensed(folder: Path, reference: str, licence: str) -> Path:
+    """`folder`, fetched as `reference`: every component in it must say its licence in its card, or `licence` says it.
+
+    Raises `WeightsError` naming those without.
+    """
+    cards = [read_card(path.parent) for path in sorted(Path(folder).rglob(CARD))]
+    bare = [card["id"] for card in cards if not {"licence", "license"} & set(card.get("provenance") or {})]
+    if bare and not licence:
+        raise WeightsError(
+            f"{reference} declares no licence for {', '.join(bare)}: nobody may use weights without one.\n"
+            "Look at the repository; when you know the licence, say it: load(…, licence='Apache-2.0')."
+        )
+    return folder
+
+
 def trained_parameters(folder: Path) -> dict[str, Any]:
     """The parameters that the component of a folder is to be made with."""
     card = read_card(folder)
@@ -134,7 +158,9 @@ def trained_parameters(folder: Path) -> dict[str, Any]:
 
 def load_component(folder: Path) -> Component:
     """Build the component of a folder and fill in its weights; missing or unknown tensors are refused by name."""
-    component = resolve(read_card(folder)["id"])(**trained_parameters(folder))
+    component_id = read_card(folder)["id"]
+    with naming_extras(component_id):
+        component = resolve(component_id)(**trained_parameters(folder))
     fill(component, Path(folder))
     return component.eval()
 
@@ -222,7 +248,7 @@ def name_after_weights(component: Component, parameter: str, prefix: str) -> str
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """A training checkpoint for resuming, read as data only (never executing what it holds)."""
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
 
 
 def _plain(value: Any) -> Any:

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+
+EXTRA_OF = {
+    **dict.fromkeys(("hydra", "omegaconf", "lightning", "timm", "transformers", "tokenizers", "torchvision"), "train"),
+    **dict.fromkeys(("PIL", "espeakng_loader", "jsonschema", "parselmouth", "rapidfuzz", "scipy"), "train"),
+    **dict.fromkeys(("matplotlib", "rich"), "train"),
+    **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "onnx"),
+    **dict.fromkeys(("joblib", "submitit"), "cluster"),
+    "deepspeed": "deepspeed",
+    "huggingface_hub": "hub",
+    "peft": "lora",
+    "pyarrow": "shards",
+}
+"""Modules that not every installation has, and the extra of the distribution that brings each."""
 
 
 class OmnikitError(ValueError):
@@ -51,3 +65,20 @@ def unknown_name(kind: str, name: str, accepted: Iterable[str], hint: str = "") 
     if hint:
         lines.append(hint)
     return UnknownName("\n".join(lines))
+
+
+def missing_library(wanted_by: str, library: str, extra: str) -> OmnikitError:
+    """An error that says who needs a library and how it is installed."""
+    return OmnikitError(f"{wanted_by} needs {library}: pip install 'omnikit-core[{extra}]'")
+
+
+@contextmanager
+def naming_extras(wanted_by: str) -> Iterator[None]:
+    """Inside, a library that an extra would have installed is missed by an `OmnikitError` that names both."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in EXTRA_OF:
+            raise
+        raise missing_library(wanted_by, library, EXTRA_OF[library]) from error

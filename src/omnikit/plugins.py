@@ -97,6 +97,19 @@ def _api_fault(declared: str, distribution: str, version: str) -> str:
     )
 
 
+def plugin_folders() -> dict[str, Path]:
+    """The config folders of installed distributions, by the name of their entry point; missing ones are left out."""
+    folders = {}
+    for point in points(CONF_GROUP):
+        package, *inside = point.target.split(".")
+        spec = importlib.util.find_spec(package)  # of a top-level package: nothing is run
+        for location in (spec.submodule_search_locations or ()) if spec else ():
+            folder = Path(location, *inside)
+            if folder.is_dir():
+                folders[point.name] = folder
+    return folders
+
+
 def import_target(target: str) -> Any:
     """The object `module:name`. Raises whatever the import raises."""
     module, _, attribute = target.partition(":")

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from omnikit.contracts import Contract, bind_parameters, contract_of, signature_of
-from omnikit.errors import OmnikitError, unknown_name
+from omnikit.errors import OmnikitError, naming_extras, unknown_name
 from omnikit.plugins import (
     COMPONENT_GROUP,
     CORE,
@@ -20,6 +20,7 @@ from omnikit.plugins import (
     points,
     reason_of,
 )
+from omnikit.variants import merged, read_variant
 
 SLOTS = (
     "vision_encoder",
@@ -28,6 +29,7 @@ SLOTS = (
     "projector",
     "tokenizer",
     "backbone",
+    "emitter",
     "style",
     "detokenizer",
     "format",
@@ -185,26 +187,30 @@ def id_of(cls: type) -> str:
 
 
 def create(component_id: str, **params: Any) -> Any:
-    """Build a component with random weights from its id and constructor parameters.
+    """Build a component with random weights from its id, or that of a variant, and constructor parameters.
 
-    Raises `UnknownName` for an unknown id or parameter and `OmnikitError` for a parameter only a system can derive.
+    Raises `UnknownName` for an unknown id or parameter and `OmnikitError` for a parameter only a system can derive, and
+    for a library that is not installed.
     """
+    component_id, preset = _preset(component_id)
     cls = resolve(component_id)
-    bound = bind_parameters(component_id, cls, params)
+    bound = bind_parameters(component_id, cls, {**preset, **params})
     missing = [name for name in signature_of(cls) if bound.get(name, "derived") == "derived"]
     if missing:
         raise OmnikitError(
             f"{component_id} alone needs {', '.join(missing)}: in a system the other end of its wires says it.\n"
             f"Give it here, e.g. create('{component_id}', {missing[0]}=…), or use System.assemble(...)."
         )
-    return cls(**bound)
+    with naming_extras(component_id):
+        return cls(**bound)
 
 
 def describe(component_id: str) -> Description:
-    """What a component is, takes and gives."""
+    """What a component, or a variant of one, is, takes and gives."""
+    component_id, preset = _preset(component_id)
     cls = resolve(component_id)
     point = entries().get(component_id)
-    parameters = bind_parameters(component_id, cls, {})
+    parameters = bind_parameters(component_id, cls, preset)
     full = {name: parameters.get(name, "required") for name in signature_of(cls)}
     return Description(
         id=component_id,
@@ -215,6 +221,15 @@ def describe(component_id: str) -> Description:
         parameters=full,
         contract=contract_of(cls, full),
     )
+
+
+def _preset(some_id: str) -> tuple[str, dict[str, Any]]:
+    """The component behind an id, and the parameters in which a variant of that id departs from its defaults."""
+    if some_id in _registered or some_id in entries():
+        return some_id, {}
+    component_id, changes = read_variant(some_id)
+    full = merged(bind_parameters(component_id, resolve(component_id), {}), changes)
+    return component_id, {name: full[name] for name in changes}
 
 
 def _check_id(component_id: str) -> None:

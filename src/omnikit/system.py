@@ -17,7 +17,9 @@ from torch import nn
 from omnikit.artefacts import (
     CARD,
     component_folder,
+    declare_licence,
     fill,
+    licensed,
     load_component,
     locate,
     read_card,
@@ -26,7 +28,7 @@ from omnikit.artefacts import (
     weights_root,
 )
 from omnikit.data.media import load_audio, load_images, resample
-from omnikit.errors import ContractError, OmnikitError, UnknownName, WeightsError, unknown_name
+from omnikit.errors import ContractError, OmnikitError, UnknownName, WeightsError, naming_extras, unknown_name
 from omnikit.hub import HUB, send
 from omnikit.published.files import is_checkpoint, is_weight_file
 from omnikit.published.load import load_published, load_whole
@@ -34,6 +36,7 @@ from omnikit.registry import SEATS, id_of, resolve, slots
 from omnikit.reply import MAX_NEW_TOKENS, Clock, Reply
 from omnikit.slots.backbone import Segment
 from omnikit.slots.base import Component
+from omnikit.slots.emitter import Emitter
 from omnikit.slots.hearing import Hearing
 from omnikit.slots.seeing import picture_size, projected
 from omnikit.slots.style import reference_waves
@@ -81,7 +84,8 @@ class System(nn.Module):
         """Allocate the components of a plan and fill in trained weights where a folder is given."""
         parts = {}
         for slot, node in plan.nodes.items():
-            part = resolve(node.component)(**plan.parameters[slot])
+            with naming_extras(node.component):
+                part = resolve(node.component)(**plan.parameters[slot])
             if slot in weights:
                 fill(part, Path(weights[slot]))
             parts[slot] = part.eval()
@@ -94,9 +98,9 @@ class System(nn.Module):
         return cls(negotiate(nodes, read_wires(system)), parts)
 
     @classmethod
-    def from_pretrained(cls, reference: str | Path) -> System:
+    def from_pretrained(cls, reference: str | Path, *, licence: str = "") -> System:
         """A trained system: a folder, a tag, `hf:owner/name@revision`, or a checkpoint that others published."""
-        found = load(str(reference))
+        found = load(str(reference), licence=licence)
         if not isinstance(found, System):
             raise WeightsError(f"{reference} is one component; load it with omnikit.load('{reference}').")
         return found
@@ -131,9 +135,11 @@ class System(nn.Module):
 
     save_pretrained = save
 
-    def push_to_hub(self, repo: str, *, private: bool = True, bases: Mapping[str, str] | None = None) -> str:
+    def push_to_hub(
+        self, repo: str, *, licence: str, private: bool = True, bases: Mapping[str, str] | None = None
+    ) -> str:
         """Send the system to a repository of the hub; returns the reference that loads exactly this."""
-        return push_to_hub(self, repo, private=private, bases=bases)
+        return push_to_hub(self, repo, licence=licence, private=private, bases=bases)
 
     def part(self, slot: str) -> Any:
         """The component of a slot. Raises `OmnikitError` naming the slots that this system has."""
@@ -153,6 +159,11 @@ class System(nn.Module):
         """The parts that hear beside the tokenizer, as far as this system has them."""
         slots = ("speech_encoder", "speech_projector", "input_style")
         return Hearing(*(self.part(slot) if slot in self.parts else None for slot in slots))
+
+    @property
+    def emitter(self) -> Emitter:
+        """How the backbone writes units; as tokens of its vocabulary where the system names no other way."""
+        return self.part("emitter") if "emitter" in self.parts else Emitter()
 
     @torch.no_grad()
     def listen(self, audio: str | Path | Audio) -> list[Segment]:
@@ -331,7 +342,8 @@ class System(nn.Module):
         backbone, form = self.part("backbone"), self.part("format")
         prompt = form.prompt(task, user, history)
         grammar = form.grammar(task, backbone, self.style_values()) if constrained else None
-        written = backbone.generate(
+        written = self.emitter.generate(
+            backbone,
             [prompt],
             generator=torch.Generator().manual_seed(seed),
             max_new_tokens=MAX_NEW_TOKENS,
@@ -387,12 +399,13 @@ class System(nn.Module):
         return Reply(replace(turn, style=style), audio, decided_by, clock.laps)
 
 
-def load(reference: str) -> Any:
+def load(reference: str, *, licence: str = "") -> Any:
     """Load a system or a part of one: `tiny`, `runs/x/system`, `tiny#tokenizer`, `tokenizer/spiral_fsq.tiny`.
 
     A file or folder of weights that others published (`s2u.ckpt#tokenizer`, `emova-3b#projector`) becomes the component
     that omnikit knows it as, a whole checkpoint becomes a system; nothing in it is executed. The slot may be left out
-    where a file holds one part. `hf:owner/name@revision` and `hf:owner/name@revision#slot` are fetched from the hub.
+    where a file holds one part. `hf:owner/name@revision` and `hf:owner/name@revision#slot` are fetched from the hub;
+    `licence` says under which licence weights are used that declare none.
 
     Raises `UnknownName` for a tag or slot that does not exist, `WeightsError` for weights that cannot be used.
     """
@@ -400,14 +413,15 @@ def load(reference: str) -> Any:
     if slot and slot not in (*slots(), *SEATS):
         raise unknown_name("slot", slot, (*slots(), *SEATS))
     path = Path(root).expanduser()
-    if is_weight_file(path):
-        return load_published(path, slot or None)
-    if is_checkpoint(path) and not (path / CARD).is_file():
-        return load_published(path, slot) if slot else _whole(path)
+    with naming_extras(f"load('{reference}')"):
+        if is_weight_file(path):
+            return load_published(path, slot or None)
+        if is_checkpoint(path) and not (path / CARD).is_file():
+            return load_published(path, slot) if slot else _whole(path)
+    if root.startswith(HUB):
+        return _there(licensed(component_folder(reference), reference, licence))
     if slot:
         return load_component(component_folder(reference))
-    if root.startswith(HUB):
-        return _there(locate(root))
     head, dot, tag = reference.partition(".")
     if dot and "/" in head and head.split("/")[0] in slots() and not Path(reference).exists():
         folder = weights_root(tag) / head.split("/")[0]
@@ -428,11 +442,14 @@ def save_pretrained(component: Component | System, folder: str | Path, **setting
         save_component(component, Path(folder), **settings)
 
 
-def push_to_hub(component: Component | System, repo: str, *, private: bool = True, **settings: Any) -> str:
+def push_to_hub(
+    component: Component | System, repo: str, *, licence: str, private: bool = True, **settings: Any
+) -> str:
     """Send a component or a system to a repository of the hub; returns the reference that loads exactly this.
 
-    Settings are those of `save_pretrained`. Raises `OmnikitError` for a base on this computer's disk, which nobody else
-    has, and where the hub refuses.
+    The `licence` (an SPDX name, e.g. Apache-2.0) is written into every part's card; settings are those of
+    `save_pretrained`. Raises `OmnikitError` for a base on this computer's disk, which nobody else has, and where the
+    hub refuses.
     """
     bases = settings.get("bases") or {"": settings.get("base")}
     local = [base for base in bases.values() if base and not base.startswith(HUB)]
@@ -444,6 +461,7 @@ def push_to_hub(component: Component | System, repo: str, *, private: bool = Tru
     with TemporaryDirectory() as made:
         folder = Path(made) / "sent"
         save_pretrained(component, folder, **settings)
+        declare_licence(folder, licence)
         return send(folder, repo, private=private, message="omnikit")
 
 

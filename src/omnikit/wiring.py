@@ -164,14 +164,12 @@ def _link(
 ) -> Link:
     """Hold both ends of a wire against each other."""
     source, target = contracts[wire.source], contracts[wire.target]
-    if wire.source_port in source.ignores:
+    if wire.source_port in source.ignores or wire.target_port in target.ignores:
         return Link(wire, None, "not applicable")
     if wire.source_port not in source.gives:
         if nodes[wire.source].component.endswith("/none"):
             return Link(wire, None, "nothing (none)")
         raise _no_port(wire.source, wire.source_port, nodes, source.gives, "gives")
-    if wire.target_port in target.ignores:
-        return Link(wire, None, "not applicable")
     if wire.target_port not in target.needs:
         raise _no_port(wire.target, wire.target_port, nodes, target.needs, "takes")
     given, needed = source.gives[wire.source_port], target.needs[wire.target_port]

@@ -54,6 +54,11 @@ def test_check_draws_rates_and_explains(capsys: pytest.CaptureFixture[str]) -> N
     assert "backbone.codebooks" in out and "from tokenizer.units.codebooks" in out
 
 
+def test_overrides_stand_before_and_after_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "experiment=emova_tiny", "--json", "style=none"]) == 0
+    assert json.loads(capsys.readouterr().out)["components"]["style"] == "style/none"
+
+
 def test_swapping_by_hydra_choices(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = told(capsys, "check", "experiment=emova_tiny", "style=none", "tokenizer.levels=[5,5,5]", "--json")
     assert code == 0

@@ -10,7 +10,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from omnikit.errors import OmnikitError, closest
+from omnikit.errors import OmnikitError, closest, naming_extras
 from omnikit.plugins import add_files, load_files
 
 VERBS = {
@@ -34,6 +34,7 @@ VERBS = {
     "load": "turn weights that others published into trained parts",
     "new": "write a plugin: a distribution with one working component",
     "conformance": "hold a component to every promise of its slot",
+    "export": "write a tokenizer or a detokenizer as an ONNX file",
     "scan": "say what is unsafe in a folder of weights",
     "ckpt": "list, take out, graft and compare the parts of trained systems",
 }
@@ -57,23 +58,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"omnikit has no verb '{words[0]}'." + (f" Did you mean '{near}'?" if near else ""), file=sys.stderr)
         print(_overview(), file=sys.stderr)
         return 2
+    try:
+        add_files(files)
+        with naming_extras(f"omnikit {words[0]}"):
+            return _run(words)
+    except OmnikitError as error:
+        if traceback:
+            raise
+        named = str(error).startswith(f"omnikit {words[0]} ")
+        print(error if named else f"omnikit {words[0]}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(words: Sequence[str]) -> int:
+    """Run the verb `words[0]` with its arguments."""
     verb = importlib.import_module(f"omnikit.cli.{words[0]}")
     parser = argparse.ArgumentParser(
         prog=f"omnikit {words[0]}", description=verb.HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     verb.add_arguments(parser)
+    load_files()
     try:
-        add_files(files)
-        load_files()
-        return verb.run(parser.parse_args(words[1:]))
-    except OmnikitError as error:
-        if traceback:
-            raise
-        print(f"omnikit {words[0]}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        arguments = parser.parse_intermixed_args(words[1:])  # overrides before, between and after options
+    except TypeError:  # the parser has verbs of its own
+        arguments = parser.parse_args(words[1:])
+    return verb.run(arguments)
 
 
 def _without_plugins(words: Sequence[str]) -> tuple[list[str], list[str]]:

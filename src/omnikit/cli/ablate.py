@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,8 +108,10 @@ def _read_question(path: Path) -> dict[str, Any]:
 def plan_study(config: Mapping[str, Any], cells: Sequence[str], make_data: bool = False) -> Plan:
     """The plan of a study: composes every arm and negotiates it; no weight is loaded.
 
-    The corpus of the budget stands in where there is no other; with `make_data` it is made where it is missing.
+    The corpus of the budget stands in where there is no other; with `make_data` it is made where it is missing. Arms
+    that are matched by FLOPs run one step of every stage first, once.
     """
+    from omnikit.ablation.counting import count_flops
     from omnikit.ablation.plan import Setting, make_plan
     from omnikit.ablation.question import Question
     from omnikit.cli.config import compose_config
@@ -117,6 +120,7 @@ def plan_study(config: Mapping[str, Any], cells: Sequence[str], make_data: bool 
     from omnikit.evaluation.judge import JUDGES
 
     node = dict(config["ablation"])
+    node["base"] = [*config["budget"]["overrides"], *(node.get("base") or [])]
     node["axes"] = {key: _expanded(key, values) for key, values in (node.get("axes") or {}).items()}
     question = Question.read(node)
     for name in question.judges:
@@ -141,7 +145,15 @@ def plan_study(config: Mapping[str, Any], cells: Sequence[str], make_data: bool 
         evaluation={**config["evaluation"], "parts": list(question.judges)},
         goal=tuple(dict.fromkeys(slot for name in question.judges for slot in JUDGES[name][1])),
     )
-    return make_plan(question, setting, lambda overrides: compose_config("cell", overrides))
+
+    def compose(overrides: Sequence[str]) -> dict[str, Any]:
+        return compose_config("cell", overrides)
+
+    if setting.match == "flops":
+        short = replace(setting, match=None, steps=dict.fromkeys(first["stages"], 1))
+        one = make_plan(question, short, compose)
+        setting = replace(setting, flops=count_flops(one, sweep_folder(config, one) / "flops", _say))
+    return make_plan(question, setting, compose)
 
 
 def _expanded(key: str, values: Any) -> list[Any]:
@@ -156,6 +168,10 @@ def _expanded(key: str, values: Any) -> list[Any]:
 def sweep_folder(config: Mapping[str, Any], plan: Plan) -> Path:
     """Where a study lives."""
     return Path(config["out"] or f"runs/ablations/{plan.question.name}-{plan.budget}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _num_pruned(plan: Plan) -> int:

@@ -6,8 +6,6 @@ dotted name of the folder; the files are found without importing anything of it.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
@@ -18,7 +16,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from omnikit.contracts import bind_parameters, signature_of
-from omnikit.plugins import CONF_GROUP, points
+from omnikit.plugins import plugin_folders
 from omnikit.registry import available, resolve, slots
 
 
@@ -69,19 +67,6 @@ class ComponentsSource(ConfigSource):
             raise ConfigLoadError(f"no component {path}")
         node = OmegaConf.create(component_node(path))
         return ConfigResult(provider=self.provider, path="components://", config=node, header={"package": None})
-
-
-def plugin_folders() -> dict[str, Path]:
-    """The config folders of installed distributions, by the name of their entry point; missing ones are left out."""
-    folders = {}
-    for point in points(CONF_GROUP):
-        package, *inside = point.target.split(".")
-        spec = find_spec(package)  # of a top-level package: nothing is run
-        for location in (spec.submodule_search_locations or ()) if spec else ():
-            folder = Path(location, *inside)
-            if folder.is_dir():
-                folders[point.name] = folder
-    return folders
 
 
 class ComponentsSearchPath(SearchPathPlugin):

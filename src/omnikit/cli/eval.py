@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 PAGE_TEXTS = 2
 TAKES = 4
+REFERENCE = "style/reference"
+AVERAGED_S = 10.0
+"""Seconds of every combination of labels whose mean style stands in where no recording is given."""
 HELP = """Judge a trained system on texts that no training saw. Prints a Markdown table: every figure with its 95 %
 interval over utterances and its target. Writes nothing but the page of --html; progress goes to stderr.
 
@@ -24,6 +27,8 @@ interval over utterances and its target. Writes nothing but the page of --html; 
   omnikit eval experiment=emova_tiny weights=runs/emova_tiny/system data.path=corpus
   omnikit eval experiment=emova_tiny num_items=50 --json                 quicker; also by style and by kind of question
   omnikit eval experiment=emova_tiny "parts=[voice,control]" --html voice.html   one part alone; a page with players
+  omnikit eval experiment=emova_tiny "parts=[language]" --stages runs/emova_tiny     before and after every stage
+  omnikit eval experiment=emova_tiny "parts=[spoken answers,latency]" answers=cascade   through text, by the same parts
 """
 
 
@@ -35,12 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scores", help="also write every figure with its items, one JSON object a line (.jsonl)")
     parser.add_argument("--takes", help="also speak a few unseen texts into this folder, where the system can speak")
     parser.add_argument("--html", help="also write a page with the figures and the voice in every style (.html)")
+    parser.add_argument("--stages", metavar="RUN", help="one column for each stage of the mind of this run's folder")
 
 
 def run(args: argparse.Namespace) -> int:
     """Compose, load the trained parts, judge them, print."""
     from omnikit.cli.config import compose_config, read_config
     from omnikit.data.corpus import read_summary, write_text
+    from omnikit.evaluation.cascade import END_TO_END
     from omnikit.evaluation.figures import markdown
     from omnikit.evaluation.judge import check_corpus, judge_all
     from omnikit.evaluation.scores import score_records
@@ -52,11 +59,19 @@ def run(args: argparse.Namespace) -> int:
     config = compose_config("eval", args.overrides) if args.config is None else read_config(args.config)
     corpus = Path(config["data"]["path"])
     check_corpus(corpus)
+    if args.stages is not None:
+        return _judge_stages(args, config, corpus)
     page = _page_path(args.html)
     system = trained_system(config)
     summary = read_summary(corpus)
     judgement = judge_all(
-        system, corpus, num_items=config["num_items"], seed=config["seed"], parts=config["parts"], progress=_say
+        system,
+        corpus,
+        num_items=config["num_items"],
+        seed=config["seed"],
+        parts=config["parts"],
+        answers=config.get("answers", END_TO_END),
+        progress=_say,
     )
     identity = {"path": str(corpus), "seed": summary.seed, "hours": summary.hours, "sha256": summary.content_sha256}
     if args.scores is not None:
@@ -83,6 +98,47 @@ def run(args: argparse.Namespace) -> int:
     size = f"n is at most {config['num_items']}, four times that for codebook and probes"
     print(f"\nWeights {config['weights']}; {source}; {size}. Intervals: 95 %, over utterances.")
     _print_left_out(judgement)
+    return 0
+
+
+def _judge_stages(args: argparse.Namespace, config: Mapping[str, Any], corpus: Path) -> int:
+    """The figures of a run before its first stage of the mind and after each, side by side."""
+    from omnikit.data.corpus import read_summary
+    from omnikit.evaluation.cascade import END_TO_END
+    from omnikit.evaluation.judge import judge_all
+    from omnikit.evaluation.stages import moments, stage_table, system_at
+    from omnikit.training.choices import weight_folders
+    from omnikit.wiring import Wire
+
+    if args.scores is not None or args.takes is not None or args.html is not None:
+        raise OmnikitError("--stages prints a table or JSON alone; leave --scores, --takes and --html away.")
+    run = Path(args.stages)
+    named = args.config is not None or any(item.startswith("weights=") for item in args.overrides)
+    whole = config if named else {**config, "weights": str(run / "system")}
+    wires = [Wire.parse(text) for text in config["system"]["wires"]]
+    columns = {}
+    for moment in moments(run, weight_folders(whole)):
+        _say(f"judging {run} {moment.name}")
+        system = system_at(moment, wires, config["seed"])
+        judgement = judge_all(
+            system,
+            corpus,
+            num_items=config["num_items"],
+            seed=config["seed"],
+            parts=config["parts"],
+            answers=config.get("answers", END_TO_END),
+            progress=_say,
+        )
+        columns[moment.name] = judgement.figures
+    if args.json:
+        print(
+            json.dumps({name: [figure.as_dict() for figure in figures] for name, figures in columns.items()}, indent=1)
+        )
+        return 0
+    summary = read_summary(corpus)
+    print(stage_table(columns))
+    print(f"\nRun {run}; corpus of {summary.hours:g} h, seed {summary.seed}, {summary.content_sha256[:12]}.")
+    print(f"At most {config['num_items']} items a figure. Intervals: 95 %, over utterances.")
     return 0
 
 
@@ -114,19 +170,30 @@ def _write_page(path: Path, system: System, corpus: Path, config: Mapping[str, A
 def trained_system(config: Mapping[str, Any]) -> System:
     """The system of a config, of those parts alone that have trained weights.
 
+    `style/reference` is made on the spot: it is a copy of the reference encoder that the detokenizer brings.
     Raises `WeightsError` when there are none.
     """
+    from omnikit.serving.style_make import make_style
     from omnikit.system import System
     from omnikit.training.choices import chosen_nodes, weight_folders
-    from omnikit.wiring import Wire, negotiate
+    from omnikit.wiring import Node, Wire, negotiate
 
     weights = weight_folders(config)
     if not weights:
         raise WeightsError(
             f"{config['weights']} holds no trained part of this system.\nTrain one, or give weights=FOLDER."
         )
-    nodes = {slot: node for slot, node in chosen_nodes(config, weights).items() if slot in weights}
-    return System.build(negotiate(nodes, [Wire.parse(text) for text in config["system"]["wires"]]), weights)
+    chosen = chosen_nodes(config, weights)
+    nodes, wires = {slot: chosen[slot] for slot in weights}, [Wire.parse(text) for text in config["system"]["wires"]]
+    system = System.build(negotiate(nodes, wires), weights)
+    if "style" in weights or "detokenizer" not in weights or chosen["style"].component != REFERENCE:
+        return system
+    module, _ = make_style(
+        "reference", system.part("detokenizer"), Path(config["data"]["path"]), ("voice.train",), None, AVERAGED_S
+    )
+    nodes["style"] = Node(REFERENCE, module.parameters_given, origin=f"{weights['detokenizer']}")
+    parts = {slot: system.part(slot) for slot in system.parts}
+    return System(negotiate(nodes, wires), {**parts, "style": module.eval()})
 
 
 def _print_left_out(judgement: Judgement) -> None:

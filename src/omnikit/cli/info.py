@@ -73,7 +73,7 @@ def _text(record: dict[str, Any]) -> str:
     whole = sum(part["parameters"] for part in record["parts"].values())
     lines.append(f"  {'in all':<17} {_millions(whole):>11}")
     for name, stage in record["stages"].items():
-        lines += ["", f"{name}: {stage['tokens_per_device']} tokens on each of {record['devices']} devices"]
+        lines += ["", f"{name}: {stage['tokens_per_device']} tokens at once on each of {record['devices']} devices"]
         lines.append(f"  {'':<17} {'learns':>11} {'frozen':>11}")
         for slot, counts in stage["parts"].items():
             lines.append(f"  {slot:<17} {_millions(counts['trainable']):>11} {_millions(counts['frozen']):>11}")

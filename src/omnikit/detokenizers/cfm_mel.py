@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from omnikit.contracts import DERIVED, AudioPort, Contract, Free, MelPort, OneOf, StylePort, UnitsPort
 from omnikit.detokenizers import cfm_sizes as sizes
+from omnikit.detokenizers.cfm_graph import FlowGraph
 from omnikit.detokenizers.cfm_vocoder import LOG_AREA, IstftVocoder, Vocoder
 from omnikit.detokenizers.recordings import check_frames, check_rate, check_sum, given_durations
 from omnikit.detokenizers.uvits_checks import derived_ready, style_vector, unit_codes
@@ -34,6 +35,7 @@ from omnikit.nn.style_encoder import StyleEncoder
 from omnikit.nn.vits_encoders import UnitEncoder
 from omnikit.nn.vits_losses import mel_loss, stft_loss
 from omnikit.slots.detokenizer import Detokenizer, VoiceBatch, VoiceOutput, sound_of
+from omnikit.slots.graph import Graph, decoding_inputs
 from omnikit.slots.groups import plain, read_group
 from omnikit.types import Audio, Losses, Style, Units
 
@@ -211,6 +213,29 @@ class CfmMel(Detokenizer):
             for row, count in enumerate(frames.tolist()):  # alone, a row ends in silence and not in padding
                 wave[row, : count * self.hop_size] = sound_of(self.vocoder(log_mel[row : row + 1, :, :count])[0, 0])
         return Audio(wave=wave, lengths=frames * self.hop_size, sample_rate=self.sample_rate)
+
+    def as_graph(self) -> Graph:
+        """`decode` of one row at temperature 0, in the usual number of steps.
+
+        Raises `OmnikitError` for a vocoder of another kind than its own.
+        """
+        if not isinstance(self.vocoder, IstftVocoder):
+            raise OmnikitError(
+                f"{type(self.vocoder).__name__} has no graph; detokenizer/cfm_mel is exported with the vocoder\n"
+                "that it was made with."
+            )
+        module = FlowGraph(
+            self.encoder,
+            self.lengths,
+            self.field,
+            self.vocoder,
+            self.tint if self.style_dim else None,
+            style_gain=self.style_dim**0.5,
+            scale=(self.mel.mean, self.mel.std),
+            longest_unit=_LONGEST_UNIT_S * float(self.frame_rate),
+            num_steps=NUM_STEPS,
+        )
+        return Graph(module, decoding_inputs(self.codebooks, self.style_dim, self.device), ("wave",), samples=True)
 
     def _codes(self, units: Units) -> Tensor:
         codes = unit_codes(units, self.codebooks, self.vocab_id, "frame", self.device)

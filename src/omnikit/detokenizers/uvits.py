@@ -20,7 +20,8 @@ from torch.nn import functional
 from omnikit.contracts import DERIVED, AudioPort, Contract, Free, OneOf, StylePort, UnitsPort
 from omnikit.detokenizers import uvits_sizes as sizes
 from omnikit.detokenizers.uvits_checks import derived_ready, unit_codes
-from omnikit.detokenizers.uvits_voice import ARRIVING_FRAMES, Voice, Window
+from omnikit.detokenizers.uvits_graph import DecodingGraph
+from omnikit.detokenizers.uvits_voice import ARRIVING_FRAMES, LONGEST_UNIT_S, Voice, Window
 from omnikit.errors import ContractError, DataError, MediaError, OmnikitError, unknown_name
 from omnikit.nn.alignment import durations_of, monotonic_path, path_of, take_units, whole_frames
 from omnikit.nn.discriminators import WaveDiscriminator
@@ -39,6 +40,7 @@ from omnikit.nn.style_encoder import StyleEncoder
 from omnikit.nn.vits_encoders import PosteriorEncoder, UnitEncoder
 from omnikit.nn.vits_losses import bounded, frame_log_likelihood, kl_loss, mel_loss, stft_loss
 from omnikit.slots.detokenizer import Detokenizer, VoiceBatch, VoiceOutput
+from omnikit.slots.graph import Graph, decoding_inputs
 from omnikit.slots.groups import plain, read_group
 from omnikit.types import Audio, Losses, Style, Units
 
@@ -252,6 +254,13 @@ class UVITS(Detokenizer):
         Raises as `decode` does, and `DataError` for several rows or no units.
         """
         return self.voice().stream(units, style, generator, window)
+
+    def as_graph(self) -> Graph:
+        """`decode` of one row, without noise: what `noise_scale` and `duration_noise_scale` of 0 give."""
+        longest = LONGEST_UNIT_S * float(self.frame_rate)
+        module = DecodingGraph(self.enc_p, self.dp, self.flow, self.dec, self.frame_prior, longest)
+        inputs = decoding_inputs(self.codebooks, self.style_dim, self.device)
+        return Graph(module, inputs, ("wave",), samples=bool(self.noise_scale or self.duration_noise_scale))
 
     def style_vectors(self, audio: Audio) -> Tensor | None:
         """Unit-length reference embeddings [B, G] of recordings, each computed alone; None without a style input.

@@ -10,6 +10,9 @@ import torch
 from torch import nn
 
 from omnikit.contracts import Contract, bind_parameters
+from omnikit.errors import OmnikitError
+from omnikit.slots.card import html_card
+from omnikit.slots.graph import Graph
 
 
 class _Remembering(ABCMeta):
@@ -38,3 +41,17 @@ class Component(nn.Module, metaclass=_Remembering):
         """Where the component's tensors live."""
         tensors = chain(self.parameters(), self.buffers())
         return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+    def as_graph(self) -> Graph:
+        """Its inference as one function of tensors, for other runtimes (`omnikit.export`).
+
+        Raises `OmnikitError` where it has none.
+        """
+        raise OmnikitError(
+            f"{type(self).__name__} cannot be exported: it gives no graph of its inference.\n"
+            "A tokenizer's encode and a detokenizer's decode become graphs where they have a method as_graph."
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return html_card(self, self.parameters_given)

@@ -28,10 +28,12 @@ from omnikit.nn.reconstruction import MelReconstruction
 from omnikit.nn.spiral import SpiralEncoder, spiral_blocks, valid_steps
 from omnikit.nn.spiral_windows import Windows, window_steps
 from omnikit.nn.vq import VectorQuantizer
+from omnikit.slots.graph import Graph, GraphInput
 from omnikit.slots.groups import plain, read_group
 from omnikit.slots.sound import check_audio
 from omnikit.slots.tokenizer import FrameEncoder, LabelKind, SpeechTokenizer
 from omnikit.slots.unit_stream import Live
+from omnikit.tokenizers.bottleneck_graph import EncodingGraph
 from omnikit.tokenizers.sizes import (
     ContinuousSizes,
     FSQSizes,
@@ -277,6 +279,19 @@ class BottleneckTokenizer(SpeechTokenizer):
         if not isinstance(encoder, SpiralEncoder):
             return super().frame_encoder()
         return FrameEncoder(self._frames, encoder.feature_encoder, encoder.mask_emb, self.pre_quant.in_features, STRIDE)
+
+    def as_graph(self) -> Graph:
+        """`encode` of rows of one length, read whole. Raises `OmnikitError` for an encoder of another library."""
+        encoder = self.encoder
+        if not isinstance(encoder, SpiralEncoder):
+            raise OmnikitError(
+                "Only encoder=spiral becomes a graph; an encoder of the transformers library is exported by its own\n"
+                "tools, and what follows it here is one linear layer and the quantiser."
+            )
+        module = EncodingGraph(encoder, self.pre_quant, self.quantizer, self.layout == "reduced")
+        wave = GraphInput(torch.zeros(2, SAMPLE_RATE // 2, device=self.device), {0: "num_rows", 1: "num_samples"})
+        outputs = ("units", "lengths", "durations") if self.layout == "reduced" else ("units",)
+        return Graph(module, {"wave": wave}, outputs)
 
     def _frames(self, audio: Audio) -> tuple[Tensor, Tensor]:
         """Log-mel frames [B, F, M] and their lengths [B]."""
