@@ -96,8 +96,9 @@ def _parameters(told: Description, doc: Docstring) -> Iterator[str]:
     yield "|---|---|---|---|"
     for name, item in known.items():
         default = "a group, below" if name in groups else _default(told.parameters[name])
-        derived = "Derived in a system, from the other end of its wire." if told.parameters[name] == DERIVED else ""
         meaning = doc.meanings.get(name, "")
+        silent = told.parameters[name] == DERIVED and "derived" not in meaning
+        derived = "Derived in a system, from the other end of its wire." if silent else ""
         said = " ".join(part for part in (meaning[:1].upper() + meaning[1:], derived) if part) or "–"
         yield f"| {_code(name)} | {_code(_type(item))} | {default} | {_cell(said)} |"
     if groups:
