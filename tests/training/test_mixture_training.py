@@ -18,6 +18,8 @@ from omnikit.training.mixtures import Source, sources_of
 MIXED = (
     "stage=align",
     "recipe.align.sources.asr=[{speech:3},{dialogue:1}]",
+    "recipe.align.sources.caption=[caption]",
+    "recipe.align.sources.dialogue=[vqa]",
     "recipe.align.optim.steps=5",
     "recipe.align.misread=0.1",
     "trainer.checkpoint_minutes=0",
@@ -77,7 +79,13 @@ def test_a_run_on_shards_that_was_interrupted_ends_as_one_that_was_not(
     told = [json.loads((folder / "align" / "mixture.json").read_text()) for folder in (whole, broken)]
     assert told[0] == told[1]
     sources, tasks = told[0]["sources"], told[0]["tasks"]
-    assert set(sources) == {"caption/caption", "dialogue/vqa", "asr/speech", "asr/dialogue", "tts/voice+dialogue"}
+    assert set(sources) == {
+        "caption/caption",
+        "dialogue/vqa",
+        "asr/speech",
+        "asr/dialogue",
+        "tts/reading+voice+dialogue",
+    }
     assert sources["asr/speech"]["tokens"] > sources["asr/dialogue"]["tokens"] > 0
     assert sum(tasks.values()) == pytest.approx(1, abs=1e-3) and tasks["dialogue"] == pytest.approx(0.4, abs=0.1)
     assert 0.7 < told[0]["batches_full"] <= 1
@@ -90,6 +98,35 @@ def test_units_of_another_tokenizer_are_refused(
     assert main([*line, "stage=tokenizer"]) == 0
     assert main([*line, *MIXED, shards]) == 2
     assert "hold units of" in capsys.readouterr().err
+
+
+def test_what_is_drawn_anew_goes_on_where_it_was_interrupted(
+    small_corpus: Path, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = (
+        "recipe.align.sources.caption=[drawn_caption]",
+        "recipe.align.sources.dialogue=[{drawn_vqa:2},{vqa:1}]",
+    )
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert main([*words(small_corpus, tokenizer, whole, *drawn), "--traceback"]) == 0
+    stop_after(monkeypatch, saves=2)
+    with pytest.raises(_Stop):
+        main(words(small_corpus, tokenizer, broken, *drawn, "trainer.num_workers=2"))
+    assert main([*words(small_corpus, tokenizer, broken, *drawn), "--traceback"]) == 0
+    left, right = (omnikit.load(f"{folder / 'system'}#backbone").state_dict() for folder in (whole, broken))
+    for name, value in left.items():
+        torch.testing.assert_close(right[name], value, rtol=1e-4, atol=1e-6, msg=name)
+    told = [json.loads((folder / "align" / "mixture.json").read_text()) for folder in (whole, broken)]
+    assert told[0] == told[1]
+    assert {"caption/drawn_caption", "dialogue/drawn_vqa", "dialogue/vqa"} < set(told[0]["sources"])
+
+
+def test_nothing_is_drawn_beside_shards(
+    small_corpus: Path, tokenizer: Path, shards: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = "recipe.align.sources.dialogue=[drawn_vqa]"
+    assert main(words(small_corpus, tokenizer, tmp_path, shards, drawn)) == 2
+    assert "recipe.align.sources.dialogue=[vqa]" in capsys.readouterr().err
 
 
 def test_a_recipe_names_sources_by_list_or_by_weight() -> None:
@@ -106,5 +143,7 @@ def test_a_recipe_names_sources_by_list_or_by_weight() -> None:
         sources_of({"mixture": {"caption": 1}, "sources": {}}, "sft")
     with pytest.raises(DataError, match="a weight, or none"):
         sources_of({"mixture": {"asr": 1}, "sources": {"asr": ["voice", {"speech": 1}]}}, "sft")
+    with pytest.raises(DataError, match="where some are drawn anew"):
+        sources_of({"mixture": {"caption": 1}, "sources": {"caption": ["caption", "drawn_caption"]}}, "sft")
     with pytest.raises(DataError, match="no task a weight"):
         sources_of({"mixture": {"caption": 0}, "sources": {}}, "sft")

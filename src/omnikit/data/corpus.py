@@ -35,7 +35,7 @@ from omnikit.data.scenes import HELD_OUT_PAIRS
 from omnikit.data.voices import CANONICAL_VOICE, TARGET_VOICES, voices_of
 from omnikit.errors import DataError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 SHARD_SIZE = 64
 MAX_HOURS = 10_000.0
 CORPUS_FILE = "corpus.json"
@@ -51,6 +51,7 @@ _SPLIT_SHARES: dict[str, dict[str, float]] = {
     "dialogue": {"train": 0.82, "valid": 0.03, "test": 0.05, "test_voice": 0.05, "test_scene": 0.05},
     "caption": {"train": 0.87, "valid": 0.03, "test": 0.05, "test_scene": 0.05},
     "vqa": {"train": 0.92, "valid": 0.02, "test": 0.03, "test_scene": 0.03},
+    "reading": {"train": 0.94, "valid": 0.03, "test": 0.03},
 }
 FILES: tuple[str, ...] = tuple(f"{kind}.{split}" for kind, shares in _SPLIT_SHARES.items() for split in shares)
 """Names of the JSONL files, without their ending."""
@@ -96,6 +97,7 @@ def record_counts(hours: float) -> dict[str, int]:
     totals = {kind: share * hours * 3600.0 / _MEAN_SECONDS[kind] for kind, share in _HOURS_SHARE.items()}
     totals["caption"] = totals["dialogue"]
     totals["vqa"] = 2 * totals["dialogue"]
+    totals["reading"] = totals["speech"]
     return {
         f"{kind}.{split}": max(2, round(totals[kind] * share))
         for kind, shares in _SPLIT_SHARES.items()

@@ -1,8 +1,8 @@
 """How every record of the corpus is drawn: one function a kind, a pure function of (seed, kind, split, index).
 
 Kinds: `speech` (any text, any voice, any style), `voice` (pairs canonical ↔ styled target voice), `dialogue` (spoken
-questions about a picture), `vqa` (the same in writing), `caption` (picture and description). A text is redrawn until
-its own hash puts it in the split.
+questions about a picture), `vqa` (the same in writing), `caption` (picture and description), `reading` (any text by the
+canonical voice). A text is redrawn until its own hash puts it in the split.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from omnikit.data.voices import CANONICAL_VOICE, TARGET_VOICES, voice_named, voi
 ORIGIN = "espeak-ng synthetic"
 TEXT_SPLIT = {"test_voice": "test", "test_style": "test", "test_scene": "test"}
 """Which split of the texts the special test splits draw from; the others draw from their own."""
-IN_DOMAIN_SHARE = {"speech": 0.2, "voice": 0.4}
+IN_DOMAIN_SHARE = {"speech": 0.2, "voice": 0.4, "reading": 0.4}
 TWO_TURNS_SHARE = 1 / 6
 _RATE_JITTER, _SEMITONE_JITTER = 0.05, 1.0
 
@@ -127,15 +127,16 @@ def _voice(studio: Studio, job: Job, rng: random.Random) -> Record:
     style = rng.choice(compositions(gender, held_out=job.split == "test_style"))
     voice = TARGET_VOICES[gender]
     styled = _save(studio, job, "s", studio.espeak.synthesise(text, voice, prosody_of(style)), voice)
-    neutral_style = {"gender": voice_named(CANONICAL_VOICE).gender, **NEUTRAL}
-    message = {
-        "role": "assistant",
-        "text": text,
-        "audio": _canonical(studio, job, "c", text),
-        "style": neutral_style,
-        "rendering": {"audio": styled, "style": style},
-    }
-    return _record(job, [message])
+    return _record(job, [{**_read_out(studio, job, "c", text), "rendering": {"audio": styled, "style": style}}])
+
+
+def _reading(studio: Studio, job: Job, rng: random.Random) -> Record:
+    return _record(job, [_read_out(studio, job, "", _text(studio, job, rng))])
+
+
+def _read_out(studio: Studio, job: Job, part: str, text: str) -> Record:
+    style = {"gender": voice_named(CANONICAL_VOICE).gender, **NEUTRAL}
+    return {"role": "assistant", "text": text, "audio": _canonical(studio, job, part, text), "style": style}
 
 
 def _exchanges(studio: Studio, job: Job, scene: Scene, rng: random.Random) -> Iterator[Exchange]:
@@ -216,6 +217,7 @@ _RECIPES: dict[str, Callable[[Studio, Job, random.Random], Record]] = {
     "dialogue": _dialogue,
     "caption": _caption,
     "vqa": _vqa,
+    "reading": _reading,
 }
 KINDS: tuple[str, ...] = tuple(_RECIPES)
 

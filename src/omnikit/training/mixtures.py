@@ -2,7 +2,7 @@
 
 A recipe says `mixture: {asr: 0.3, …}`, the share of the tokens that a task gets, and where its samples come from:
 `sources: {asr: [speech, dialogue]}` takes all records alike, `sources: {asr: [speech: 3, dialogue: 1]}` three tokens of
-one kind for one of the other.
+one kind for one of the other. A kind such as `drawn_vqa` is drawn anew while the stage learns (`data.drawn_samples`).
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from omnikit.data.corpus import read_summary
+from omnikit.data.drawn_samples import DRAWN, RECORDS, Draw, DrawnStream, drawing
 from omnikit.data.language_batches import LanguageSample, language_samples
 from omnikit.data.packing import Mixture, Shuffled, Stream
 from omnikit.data.shards import find_shards, kind_and_split, read_shard
@@ -46,6 +47,16 @@ class Source:
         """How the source is called in reports and checkpoints."""
         return f"{self.task}/{'+'.join(self.kinds)}"
 
+    @property
+    def drawn(self) -> str | None:
+        """The kind that is drawn anew, where it is one."""
+        return self.kinds[0].removeprefix(DRAWN) if self.kinds[0].startswith(DRAWN) else None
+
+    @property
+    def recorded(self) -> Source:
+        """The source whose records stand in where nothing may be new, as in a validation."""
+        return self if self.drawn is None else Source(self.task, (self.drawn,), self.share)
+
 
 def sources_of(settings: Mapping[str, Any], stage: str) -> list[Source]:
     """The sources of a recipe with a weight above 0. Raises `DataError` for a task without any."""
@@ -61,6 +72,10 @@ def sources_of(settings: Mapping[str, Any], stage: str) -> list[Source]:
         kinds = {(kind,): float(own) for item in weighted for kind, own in item.items() if own > 0}
         if given and not weighted:
             kinds = {tuple(given): 1.0}
+        if any(len(names) > 1 and name.startswith(DRAWN) for names in kinds for name in names):
+            raise DataError(
+                f"Give kinds of '{task}' weights where some are drawn anew: {given}, e.g. [vqa: 1, drawn_vqa: 3]."
+            )
         if not kinds:
             raise DataError(
                 f"The mixture has a weight for '{task}' and the recipe no sources for it.\n"
@@ -86,11 +101,11 @@ class Material:
 
     def has(self, split: str) -> bool:
         """Whether there is anything of a split: a corpus has every one, shards may lack one."""
-        return not self.shards or all(self._shards_of(source, split) for source in self.sources)
+        return not self.shards or all(self._shards_of(source.recorded, split) for source in self.sources)
 
     def samples(self, split: str) -> Iterator[LanguageSample]:
         """Samples of every source, of shards those of the first records: what text is learnt from."""
-        for source in self.sources:
+        for source in (source.recorded for source in self.sources):
             if not self.shards:
                 yield from self._of_corpus(source, split)
                 continue
@@ -118,8 +133,24 @@ class Material:
         streams: dict[str, Stream[LanguageSample]] = {}
         for number, source in enumerate(self.sources):
             seed = (self.context.seed, number)
-            streams[source.name] = self._stream(source, split, count, seed, longest)
+            if source.drawn and split == "train":
+                streams[source.name] = DrawnStream(self._drawing(source), count, seed=seed, limit=longest)
+            else:
+                streams[source.name] = self._stream(source.recorded, split, count, seed, longest)
         return Mixture(streams, {source.name: source.share for source in self.sources}, batch_tokens)
+
+    def _drawing(self, source: Source) -> Draw:
+        assert source.drawn is not None
+        if self.shards:
+            stage = self.context.config["stage"]["name"]
+            raise DataError(
+                f"'{source.kinds[0]}' is drawn beside the records of a corpus, and shards were given.\n"
+                f"Learn from what they hold: recipe.{stage}.sources.{source.task}=[{source.drawn}]."
+            )
+        kinds = RECORDS.get(source.drawn, ())
+        tasks = {kind: "dialogue" if kind == "dialogue" else "tts" for kind in kinds}
+        recorded = [self._of_corpus(Source(task, (kind,), 1.0), "train") for kind, task in tasks.items()]
+        return drawing(source.drawn, read_summary(self.context.corpus).seed, chain.from_iterable(recorded))
 
     def _stream(
         self, source: Source, split: str, count: Count, seed: Sequence[int], limit: int
