@@ -69,15 +69,35 @@ def test_a_dialogue_joins_recordings_that_fit_the_new_picture() -> None:
     units = {}
     for sample in recorded:
         units.setdefault(sample.text, set()).add(sample.units)
-    drawn = draws("dialogue", 100, recorded=recorded)
-    samples = [sample for sample in drawn if isinstance(sample.images[0], DrawnPicture)]
-    assert len(samples) > 80 and all(sample in recorded for sample in drawn if sample not in samples)
+    samples = draws("dialogue", 100, recorded=recorded)
+    fresh = [sample for sample in samples if any(isinstance(image, DrawnPicture) for image in sample.images)]
+    assert len(fresh) > 60 and all(sample in recorded for sample in samples if sample not in fresh)
     paired = {(sample.heard, sample.text) for sample in recorded}
-    for sample in samples:
-        assert sample.heard in questions and sample.units in units[sample.text] and sample.history == ()
+    for sample in fresh:
+        assert sample.heard in questions and sample.units in units[sample.text] and len(sample.images) == 1
         assert sample.user.units == ((1, 2),) and sample.heard_style == {"gender": "male"}
         assert sample.style.keys() == {"emotion", "speed", "pitch"}
-    assert any((sample.heard, sample.text) not in paired for sample in samples)
+    assert any((sample.heard, sample.text) not in paired for sample in fresh)
+    later = [sample for sample in fresh if sample.history]
+    assert 0 < len(later) < len(fresh) / 2
+    for sample in later:
+        ((before, said),) = sample.history
+        assert before.images == tuple(sample.images) and sample.user.images == () and said in units
+
+
+@pytest.mark.parametrize("kind", ["vqa", "dialogue"])
+def test_a_question_does_not_tell_its_answer_by_what_is_kept_for_tests(kind: str) -> None:
+    recorded = {"recorded": everything(3000)} if kind == "dialogue" else {}
+    samples = draws(kind, 150, **recorded)
+    fresh = [sample for sample in samples if any(isinstance(image, DrawnPicture) for image in sample.images)]
+    asked = {sample.heard or sample.user.text for sample in fresh}
+    rng, choices = random.Random(1), {}
+    while len(choices) < 0.5 * len(asked):
+        exchange = question(random_scene(rng), rng)
+        if exchange is not None and exchange.question in asked:
+            choices[exchange.question] = exchange.choices
+    several = {text: answers for text, answers in choices.items() if answers}
+    assert several and {split_of_text(text, SEED) for answers in several.values() for text in answers} == {"train"}
 
 
 def test_a_typed_question_stays_typed() -> None:

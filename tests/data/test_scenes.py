@@ -138,6 +138,32 @@ def test_the_wording_of_the_answer_follows_from_picture_and_question() -> None:
         assert all(len(found) == 1 for found in answers.values())
 
 
+def test_choices_are_all_answers_that_pictures_give_to_a_question() -> None:
+    rng, given, listed = random.Random(6), {}, {}
+    for _ in range(40_000):
+        exchange = question(
+            random_scene(rng), rng, rng.choice(("color", "size", "where", "exists", "count", "content"))
+        )
+        if exchange is not None and exchange.kind != "content":
+            given.setdefault(exchange.question, set()).add(exchange.answer)
+            assert listed.setdefault(exchange.question, exchange.choices) == exchange.choices
+        elif exchange is not None:
+            assert exchange.choices == ()
+    assert all(answers <= set(listed[asked]) for asked, answers in given.items())
+    whole = [asked for asked, answers in given.items() if answers == set(listed[asked])]
+    assert len(whole) > 300
+
+
+def test_a_comparison_has_a_winner_or_none() -> None:
+    rng, given = random.Random(7), {}
+    for _ in range(20_000):
+        exchange = question(random_scene(rng), rng, "bigger")
+        if exchange is not None:
+            assert exchange.answer in exchange.choices and len(set(exchange.choices)) == len(exchange.choices) >= 3
+            given.setdefault(exchange.choices, set()).add(exchange.answer)
+    assert any(answers == set(choices) for choices, answers in given.items())
+
+
 def test_reply_styles() -> None:
     assert reply_style("red", "small", "fast", False) == {"emotion": "angry", "speed": "fast", "pitch": "high"}
     assert reply_style("yellow", "big", "slow", False) == {"emotion": "happy", "speed": "slow", "pitch": "low"}

@@ -4,6 +4,10 @@ A kind of record with `drawn_` in front stands for it: `drawn_caption` and `draw
 `drawn_dialogue` puts recorded questions and recorded answers together anew, wherever a new picture makes them fit, and
 repeats a recorded dialogue where none does. Texts are those of the training split; no held-out pair of color and shape
 is shown.
+
+A question is asked only where every answer that some picture gives to it belongs to the training split, too. If it were
+asked although "the square is small." is kept for tests, then a square asked about in those words would always be big:
+the question alone would tell the answer, and what is kept for tests would be what the model has learnt never comes.
 """
 
 from __future__ import annotations
@@ -27,6 +31,9 @@ RECORDS: dict[str, tuple[str, ...]] = {"caption": (), "vqa": (), "dialogue": ("d
 """Kinds that can be drawn, and the kinds of records whose recordings they take."""
 MAX_DRAWS = 400
 """Scenes that are drawn for one kind of question before another kind is tried."""
+
+TWO_TURNS_SHARE = 1 / 6
+"""Of drawn dialogues, as of recorded ones."""
 
 Draw = Callable[[random.Random], LanguageSample | None]
 
@@ -118,28 +125,34 @@ def drawing(kind: str, split_seed: int, recorded: Iterable[LanguageSample] = ())
         text = describe(scene, rng)
         return LanguageSample("caption", UserInput((DrawnPicture(scene),)), text) if is_taught(text) else None
 
+    def is_open(asked: Exchange) -> bool:
+        return is_taught(asked.question, asked.answer, *asked.choices)
+
     def vqa(rng: random.Random) -> LanguageSample | None:
-        scene = random_scene(rng)
-        asked = question(scene, rng)
-        if asked is None or not is_taught(asked.question, asked.answer):
-            return None
-        user = UserInput((DrawnPicture(scene),), text=asked.question)
-        return LanguageSample("dialogue", user, asked.answer, style=asked.style)
+        kind = rng.choice(KINDS)
+        for _ in range(MAX_DRAWS):
+            scene = random_scene(rng)
+            asked = question(scene, rng, kind)
+            if asked is not None and is_open(asked):
+                user = UserInput((DrawnPicture(scene),), text=asked.question)
+                return LanguageSample("dialogue", user, asked.answer, style=asked.style)
+        return None
 
     if kind not in RECORDS:
         raise unknown_name("kind of record to draw", kind, RECORDS)
     if kind == "dialogue":
-        return _Dialogues(recorded)
+        return _Dialogues(recorded, is_open)
     return caption if kind == "caption" else vqa
 
 
 class _Dialogues:
-    """Recorded questions and answers by their texts; whatever was recorded belongs to the training split."""
+    """Recorded questions and answers by their texts, in dialogues of one turn or two about one new picture."""
 
-    def __init__(self, recorded: Iterable[LanguageSample]) -> None:
+    def __init__(self, recorded: Iterable[LanguageSample], is_open: Callable[[Exchange], bool]) -> None:
         self.questions: dict[str, list[LanguageSample]] = {}
         self.answers: dict[str, list[Ids]] = {}
         self.whole: list[LanguageSample] = []
+        self.is_open = is_open
         for sample in recorded:
             if sample.units is None:
                 continue
@@ -155,13 +168,29 @@ class _Dialogues:
         kind = rng.choice(KINDS)
         for _ in range(MAX_DRAWS):
             scene = random_scene(rng)
-            asked = question(scene, rng, kind)
-            if asked is not None and asked.question in self.questions and asked.answer in self.answers:
-                return self._about(scene, asked, rng)
-        return rng.choice(self.whole)
+            asked = self._recorded(question(scene, rng, kind))
+            if asked is not None:
+                break
+        else:
+            return rng.choice(self.whole)
+        picture = (DrawnPicture(scene),)
+        first = self._turn(asked, rng)
+        first = replace(first, user=replace(first.user, images=picture))
+        if rng.random() >= TWO_TURNS_SHARE:
+            return first
+        following = (self._recorded(question(scene, rng)) for _ in range(MAX_DRAWS))
+        asked = next((other for other in following if other is not None and other.question != asked.question), None)
+        return first if asked is None else replace(self._turn(asked, rng), history=((first.user, first.text),))
 
-    def _about(self, scene: Scene, asked: Exchange, rng: random.Random) -> LanguageSample:
+    def _recorded(self, asked: Exchange | None) -> Exchange | None:
+        """A question that was recorded, as was its answer, and that leaves the answer open."""
+        if asked is None or asked.question not in self.questions or asked.answer not in self.answers:
+            return None
+        return asked if self.is_open(asked) else None
+
+    def _turn(self, asked: Exchange, rng: random.Random) -> LanguageSample:
+        """One turn from recordings, whose picture is another or none."""
         recorded = rng.choice(self.questions[asked.question])
-        user = replace(recorded.user, images=(DrawnPicture(scene),))
+        user = replace(recorded.user, images=())
         units = rng.choice(self.answers[asked.answer])
         return replace(recorded, user=user, text=asked.answer, style=asked.style, units=units, history=())

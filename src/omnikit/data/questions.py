@@ -21,6 +21,7 @@ from omnikit.data.scenes import (
     HELD_OUT_PAIRS,
     NUMBER_WORDS,
     SHAPES,
+    SIZES,
     Scene,
     SceneObject,
     article,
@@ -40,13 +41,17 @@ SPEED_WORDINGS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Exchange:
-    """A question with its answer: texts, the reply's style labels, the kind of question and its short answer."""
+    """A question with its answer: texts, the reply's style labels, the kind of question and its short answer.
+
+    `choices` are all answers that some picture gives to this question; none where they are too many to list (content).
+    """
 
     question: str
     answer: str
     style: dict[str, str]
     kind: str
     value: str
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class _Draft:
     color: str | None
     size: str | None
     denies: bool = False
+    choices: tuple[str, ...] = ()
 
 
 def reply_style(color: str | None, size: str | None, speed: str, denies: bool) -> dict[str, str]:
@@ -85,13 +91,14 @@ def _color(scene: Scene, item: SceneObject, rng: random.Random, _: bool) -> _Dra
         return None
     question, answer = rng.choice(
         (
-            (f"what color is the {name}", f"the {name} is {item.color}."),
-            (f"what is the color of the {name}", f"it is {item.color}, the {name}."),
-            (f"which color does the {name} have", f"{item.color} is the color of the {name}."),
-            (f"do you know the color of the {name}", f"yes, the {name} looks {item.color}."),
+            (f"what color is the {name}", f"the {name} is {{}}."),
+            (f"what is the color of the {name}", f"it is {{}}, the {name}."),
+            (f"which color does the {name} have", f"{{}} is the color of the {name}."),
+            (f"do you know the color of the {name}", f"yes, the {name} looks {{}}."),
         )
     )
-    return _Draft(question, answer, item.color, item.color, item.size)
+    choices = tuple(answer.format(color) for color in COLORS)
+    return _Draft(question, answer.format(item.color), item.color, item.color, item.size, choices=choices)
 
 
 def _size(scene: Scene, item: SceneObject, rng: random.Random, _: bool) -> _Draft | None:
@@ -100,12 +107,13 @@ def _size(scene: Scene, item: SceneObject, rng: random.Random, _: bool) -> _Draf
         return None
     question, answer = rng.choice(
         (
-            (f"is the {name} big or small", f"the {name} is {item.size}."),
-            (f"how big is the {name}", f"it is {article(f'{item.size} {name}')}."),
-            (f"what size is the {name}", f"{item.size} is the size of the {name}."),
+            (f"is the {name} big or small", f"the {name} is {{}}."),
+            (f"how big is the {name}", f"it is a {{}} {name}."),
+            (f"what size is the {name}", f"{{}} is the size of the {name}."),
         )
     )
-    return _Draft(question, answer, item.size, item.color, item.size)
+    choices = tuple(answer.format(size) for size in SIZES)
+    return _Draft(question, answer.format(item.size), item.size, item.color, item.size, choices=choices)
 
 
 def _content(scene: Scene, item: SceneObject, rng: random.Random, special: bool) -> _Draft:
@@ -143,13 +151,14 @@ def _where(scene: Scene, item: SceneObject, rng: random.Random, _: bool) -> _Dra
         return None
     question, answer = rng.choice(
         (
-            (f"where is the {name}", f"the {name} is in the {item.cell}."),
-            (f"where do you see the {name}", f"i see the {name} in the {item.cell}."),
-            (f"in which corner is the {name}", f"it is the {item.cell} corner for the {name}."),
-            (f"can you find the {name}", f"yes, in the {item.cell} is the {name}."),
+            (f"where is the {name}", f"the {name} is in the {{}}."),
+            (f"where do you see the {name}", f"i see the {name} in the {{}}."),
+            (f"in which corner is the {name}", f"it is the {{}} corner for the {name}."),
+            (f"can you find the {name}", f"yes, in the {{}} is the {name}."),
         )
     )
-    return _Draft(question, answer, item.cell, item.color, item.size)
+    choices = tuple(answer.format(cell) for cell in CELLS)
+    return _Draft(question, answer.format(item.cell), item.cell, item.color, item.size, choices=choices)
 
 
 def _exists(scene: Scene, item: SceneObject, rng: random.Random, special: bool) -> _Draft:
@@ -158,12 +167,12 @@ def _exists(scene: Scene, item: SceneObject, rng: random.Random, special: bool) 
     form = rng.randrange(3)
     thing = article(f"{color} {shape}")
     question = (f"is there {thing}", f"do you see {thing}", f"does the picture show {thing}")[form]
+    no = (f"no, there is no {color} {shape}.", f"no, i do not see {thing}.", f"no, it does not show {thing}.")[form]
+    yes = (f"yes, there is {thing}.", f"yes, i see {thing}.", f"yes, the picture shows {thing}.")[form]
     if not found:
-        answer = (f"no, there is no {color} {shape}.", f"no, i do not see {thing}.", f"no, it does not show {thing}.")
-        return _Draft(question, answer[form], "no", None, None, denies=True)
-    answer = (f"yes, there is {thing}.", f"yes, i see {thing}.", f"yes, the picture shows {thing}.")
+        return _Draft(question, no, "no", None, None, denies=True, choices=(no, yes))
     size = found[0].size if len({thing.size for thing in found}) == 1 else None
-    return _Draft(question, answer[form], "yes", color, size)
+    return _Draft(question, yes, "yes", color, size, choices=(no, yes))
 
 
 def _count(scene: Scene, item: SceneObject, rng: random.Random, _: bool) -> _Draft:
@@ -177,18 +186,21 @@ def _count(scene: Scene, item: SceneObject, rng: random.Random, _: bool) -> _Dra
         word = rng.choice(SHAPES) if absent else item.shape
         number = sum(thing.shape == word for thing in scene.objects)
         many, single = plural(word), word
-    counted = f"{NUMBER_WORDS[number]} {single if number == 1 else many}"
-    verb = "is" if number == 1 else "are"
     question, answer = rng.choice(
         (
-            (f"how many {many} are there", f"there {verb} {counted}."),
-            (f"how many {many} do you see", f"i see {counted}."),
-            (f"how many {many} does the picture show", f"the picture shows {counted}."),
-            (f"can you count the {many}", f"i count {counted}."),
-            (f"what is the number of {many} here", f"{counted} {verb} here."),
+            (f"how many {many} are there", "there {verb} {counted}."),
+            (f"how many {many} do you see", "i see {counted}."),
+            (f"how many {many} does the picture show", "the picture shows {counted}."),
+            (f"can you count the {many}", "i count {counted}."),
+            (f"what is the number of {many} here", "{counted} {verb} here."),
         )
     )
-    return _Draft(question, answer, str(number), word if by_color else None, None, denies=number == 0)
+    choices = tuple(
+        answer.format(counted=f"{name} {single if count == 1 else many}", verb="is" if count == 1 else "are")
+        for count, name in enumerate(NUMBER_WORDS)
+    )
+    color = word if by_color else None
+    return _Draft(question, choices[number], str(number), color, None, denies=number == 0, choices=choices)
 
 
 def _bigger(scene: Scene, item: SceneObject, rng: random.Random, _: bool) -> _Draft | None:
@@ -205,20 +217,17 @@ def _bigger(scene: Scene, item: SceneObject, rng: random.Random, _: bool) -> _Dr
         f"is the {first} or the {second} bigger",
         f"what is larger, the {first} or the {second}",
     )[form]
+    same = (
+        (f"the {first} is as big as the {second}.",),
+        tuple(f"both are {size}, the {first} and the {second}." for size in SIZES),
+        (f"the {first} and the {second} are the same.",),
+    )[form]
+    wins = ("the {} is bigger than the {}.", "bigger than the {1} is the {0}.", "the {} is larger than the {}.")[form]
+    choices = (wins.format(first, second), wins.format(second, first), *same)
     if item.size == other.size:
-        answer = (
-            f"the {first} is as big as the {second}.",
-            f"both are {item.size}, the {first} and the {second}.",
-            f"the {first} and the {second} are the same.",
-        )
-        return _Draft(question, answer[form], "same", None, None)
-    winner, name, rest = (item, first, second) if item.size == "big" else (other, second, first)
-    answer = (
-        f"the {name} is bigger than the {rest}.",
-        f"bigger than the {rest} is the {name}.",
-        f"the {name} is larger than the {rest}.",
-    )
-    return _Draft(question, answer[form], name, winner.color, winner.size)
+        return _Draft(question, same[SIZES.index(item.size) % len(same)], "same", None, None, choices=choices)
+    winner, name = (item, first) if item.size == "big" else (other, second)
+    return _Draft(question, choices[winner is other], name, winner.color, winner.size, choices=choices)
 
 
 _KINDS: dict[str, Callable[[Scene, SceneObject, random.Random, bool], _Draft | None]] = {
@@ -247,4 +256,5 @@ def question(scene: Scene, rng: random.Random, kind: str | None = None) -> Excha
         return None
     speed = rng.choice(("slow", "normal", "fast"))
     text = rng.choice(SPEED_WORDINGS[speed]).format(draft.question)
-    return Exchange(text, draft.answer, reply_style(draft.color, draft.size, speed, draft.denies), kind, draft.value)
+    style = reply_style(draft.color, draft.size, speed, draft.denies)
+    return Exchange(text, draft.answer, style, kind, draft.value, draft.choices)
