@@ -11,7 +11,7 @@ import pytest
 from omnikit.errors import ContractError, OmnikitError
 from omnikit.registry import SEATS, SLOTS
 from omnikit.system import read_wires
-from omnikit.wiring import Node, Wire, negotiate
+from omnikit.wiring import Node, Wire, fits, negotiate
 
 EMOVA = {
     "vision_encoder": "vision_encoder/timm",
@@ -48,6 +48,14 @@ def test_a_swapped_style_changes_the_detokenizer_and_nothing_else() -> None:
     assert before.parameters["detokenizer"]["style_dim"] > 0
     assert after.parameters["detokenizer"]["style_dim"] == 0
     assert {**before.parameters["backbone"]} == {**after.parameters["backbone"]}
+
+
+def test_whether_parts_fit_is_known_without_a_plan() -> None:
+    assert fits(nodes(), read_wires())
+    assert not fits(nodes(detokenizer={"layout": "reduced"}), read_wires())
+    assert not fits({"detokenizer": Node("detokenizer/uvits")}, read_wires())  # nobody says its codebooks
+    with pytest.raises(OmnikitError, match="Unknown component"):
+        fits({"detokenizer": Node("detokenizer/uvit")}, read_wires())
 
 
 def test_a_misfit_names_both_ends_and_a_fix_that_works() -> None:

@@ -110,17 +110,56 @@ def negotiate(nodes: Mapping[str, Node], wires: Sequence[Wire]) -> Plan:
 
     Raises `ContractError` for a misfit or a number nobody says, `UnknownName` for unknown components or parameters.
     """
-    live = [wire for wire in wires if wire.source in nodes and wire.target in nodes]
-    chosen = {
-        slot: bind_parameters(node.component, resolve(node.component), node.parameters) for slot, node in nodes.items()
-    }
-    parameters, contracts, derivations = _settle(nodes, live, chosen)
-    links = tuple(_link(wire, contracts, nodes, chosen, live) for wire in live)
-    _refuse_unknown_numbers(nodes, parameters, live)
-    return Plan(nodes, parameters, contracts, links, tuple(derivations))
+    live, chosen = _live(nodes, wires), _chosen(nodes)
+    try:
+        return _plan(nodes, live, chosen)
+    except _Misfit as found:
+        ends = found.wire, found.fact, found.given, found.needed
+        raise ContractError(_explain_misfit(*ends, nodes, chosen, live)) from None
+
+
+def fits(nodes: Mapping[str, Node], wires: Sequence[Wire]) -> bool:
+    """Whether `negotiate` finds a plan; quick for any number of systems, as nothing is explained and no fix is tried.
+
+    Raises `UnknownName` for unknown components or parameters.
+    """
+    live, chosen = _live(nodes, wires), _chosen(nodes)
+    try:
+        _plan(nodes, live, chosen)
+    except (_Misfit, ContractError):
+        return False
+    return True
 
 
 _Parameters = dict[str, dict[str, Any]]
+
+
+def _live(nodes: Mapping[str, Node], wires: Sequence[Wire]) -> list[Wire]:
+    """The wires both of whose ends are there."""
+    return [wire for wire in wires if wire.source in nodes and wire.target in nodes]
+
+
+def _chosen(nodes: Mapping[str, Node]) -> _Parameters:
+    """Full parameters of every node, before anything is derived."""
+    return {
+        slot: bind_parameters(node.component, resolve(node.component), node.parameters) for slot, node in nodes.items()
+    }
+
+
+class _Misfit(Exception):
+    """Two ports of a wire that disagree on a fact."""
+
+    def __init__(self, wire: Wire, fact: str, given: Port, needed: Port) -> None:
+        super().__init__(str(wire))
+        self.wire, self.fact, self.given, self.needed = wire, fact, given, needed
+
+
+def _plan(nodes: Mapping[str, Node], live: Sequence[Wire], chosen: Mapping[str, Mapping[str, Any]]) -> Plan:
+    """The plan of nodes with full parameters. Raises `_Misfit`, or `ContractError` where no two ports disagree."""
+    parameters, contracts, derivations = _settle(nodes, live, chosen)
+    links = tuple(_link(wire, contracts, nodes) for wire in live)
+    _refuse_unknown_numbers(nodes, parameters, live)
+    return Plan(nodes, parameters, contracts, links, tuple(derivations))
 
 
 def _settle(
@@ -155,13 +194,7 @@ def _derivations(wires: Sequence[Wire], contracts: Mapping[str, Contract]) -> It
                 yield Derivation(wire.source, value.param, other, f"{wire.target}.{wire.target_port}.{fact}")
 
 
-def _link(
-    wire: Wire,
-    contracts: Mapping[str, Contract],
-    nodes: Mapping[str, Node],
-    chosen: Mapping[str, Mapping[str, Any]],
-    wires: Sequence[Wire],
-) -> Link:
+def _link(wire: Wire, contracts: Mapping[str, Contract], nodes: Mapping[str, Node]) -> Link:
     """Hold both ends of a wire against each other."""
     source, target = contracts[wire.source], contracts[wire.target]
     if wire.source_port in source.ignores or wire.target_port in target.ignores:
@@ -176,7 +209,7 @@ def _link(
     fact = _misfit(given, needed)
     if fact is None:
         return Link(wire, given)
-    raise ContractError(_explain_misfit(wire, fact, given, needed, nodes, chosen, wires))
+    raise _Misfit(wire, fact, given, needed)
 
 
 def _misfit(given: Port, needed: Port) -> str | None:

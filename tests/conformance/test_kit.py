@@ -467,7 +467,7 @@ def test_a_detokenizer_that_pretends_to_a_style_is_seen(monkeypatch: pytest.Monk
 
 
 def test_every_promise_is_broken_above() -> None:
-    # where there is a GPU; the test before this one; test_stream_kit.py; testing/test_twelve_ways.py
+    # where there is a GPU; the test before this one; test_stream_kit.py; testing/test_twelve_ways_to_be_wrong.py
     elsewhere = {"runs_on_an_accelerator", "speaks_without_style", "fits_units_after_training"}
     elsewhere |= {hold.__name__ for hold in craft.CASES}
     every = [*BREAKS, *STREAM_BREAKS, *STYLE_BREAKS, *INPUT_STYLE_BREAKS, *EMITTER_BREAKS]

@@ -34,6 +34,7 @@ VERBS = {
     "load": "turn weights that others published into trained parts",
     "new": "write a plugin: a distribution with one working component",
     "conformance": "hold a component to every promise of its slot",
+    "swaps": "try every part beside every other in tiny systems, and print which go together",
     "export": "write a tokenizer or a detokenizer as an ONNX file",
     "scan": "say what is unsafe in a folder of weights",
     "ckpt": "list, take out, graft and compare the parts of trained systems",

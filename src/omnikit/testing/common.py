@@ -131,7 +131,8 @@ def refuses_an_unknown_parameter(subject: Subject) -> None:
 def repeats(subject: Subject) -> None:
     """The same inputs give the same outputs, and all numbers are finite."""
     first, second = (subject.outputs(subject.component) for _ in range(2))
-    expect_same(first, second, "a second run gives something else")
+    otherwise = "a second run gives something else; switch dropout off in evaluation, and draw from what is given"
+    expect_same(first, second, otherwise)
     expect(all(bool(item.isfinite().all()) for item in tensors_of(first)), "outputs hold NaN or infinity.")
 
 
@@ -143,7 +144,7 @@ def leaves_global_random_state_alone(subject: Subject) -> None:
     after = (torch.get_rng_state(), np.random.get_state(), random.getstate())
     for name, one, other in zip(("torch", "numpy", "random"), before, after, strict=True):
         same = torch.equal(one, other) if isinstance(one, Tensor) else str(one) == str(other)
-        expect(same, f"inference draws from the global generator of {name}.")
+        expect(same, f"inference draws from the global generator of {name}; draw from the one that is given.")
 
 
 def inference_changes_nothing(subject: Subject) -> None:
@@ -165,7 +166,7 @@ def is_saved_and_loaded_whole(subject: Subject) -> None:
         for file in sorted(item for item in path.rglob("*") if item.is_file()):
             expect(file.suffix in _DATA_FILES, f"it saves {file.name}; weights are safetensors, the rest JSON or text.")
             is_tensors = file.suffix == ".safetensors"  # of any first byte; load_component reads it as tensors alone
-            expect(is_tensors or file.read_bytes()[:1] != b"\x80", f"{file.name} is a pickle.")
+            expect(is_tensors or file.read_bytes()[:1] != b"\x80", f"{file.name} is a pickle; write JSON or text.")
         loaded = load_component(path)
     expect(type(loaded) is type(component), f"another class comes back: {type(loaded).__name__}.")
     expect_same(dict(component.state_dict()), dict(loaded.state_dict()), "another state comes back")
@@ -178,7 +179,8 @@ def moves_as_a_whole(subject: Subject) -> None:
     component = subject.make()
     for place, module in component.named_modules():
         hidden = [name for name, value in vars(module).items() if isinstance(value, Tensor)]
-        expect(not hidden, f"{place or 'the component'} holds tensors that .to() leaves behind: {', '.join(hidden)}.")
+        owner, names = place or "the component", ", ".join(hidden)
+        expect(not hidden, f"{owner} holds tensors that .to() leaves behind: {names}; register them as buffers.")
     component.to(torch.float64)
     named = [*component.named_parameters(), *component.named_buffers()]
     left = [name for name, tensor in named if tensor.is_floating_point() and tensor.dtype != torch.float64]

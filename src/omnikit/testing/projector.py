@@ -40,7 +40,10 @@ def embeds_are_as_declared(subject: Subject) -> None:
         len(shape) == 3 and shape[0] == 3 and shape[2] == port["dim"], f"embeds {shape}, declared width {port['dim']}."
     )
     expect(port["length"] in (None, shape[1]), f"{shape[1]} positions, the contract says {port['length']}.")
-    expect(embeds.lengths.tolist() == [shape[1]] * 3, f"lengths {embeds.lengths.tolist()} of {shape[1]} positions.")
+    expect(
+        embeds.lengths.tolist() == [shape[1]] * 3,
+        f"lengths {embeds.lengths.tolist()} of {shape[1]} positions; count those that come out.",
+    )
 
 
 @torch.no_grad()
@@ -50,7 +53,9 @@ def batch_equals_singles(subject: Subject) -> None:
     together = subject.component.project(frames)
     for index in range(3):
         alone = subject.component.project(row(frames, index))
-        expect_same(row(together, index), alone, f"row {index} differs in a batch", _ALIKE)
+        expect_same(
+            row(together, index), alone, f"row {index} differs in a batch; compute it from itself alone", _ALIKE
+        )
 
 
 @torch.no_grad()
@@ -73,7 +78,10 @@ def keeps_the_clock(subject: Subject) -> None:
         return
     expect(embeds.rate is not None, "the rate is lost.")
     before, after = frames.lengths[0] / float(frames.rate or 1), embeds.lengths[0] / float(embeds.rate)
-    expect(abs(float(before - after)) <= 1 / float(embeds.rate), f"{before:g} s of features become {after:g} s.")
+    expect(
+        abs(float(before - after)) <= 1 / float(embeds.rate),
+        f"{before:g} s of features become {after:g} s; change the rate as the positions.",
+    )
 
 
 def refuses_another_width(subject: Subject) -> None:

@@ -10,7 +10,11 @@ from omnikit_bad.honest import Honest
 
 
 class ReadsPickles(Honest):
-    """Fetches its weights from a file that may run anything."""
+    """Fetches its weights from a file that may run anything.
+
+    Contract: that of the honest one.
+    Ref: none, an example of what not to do.
+    """
 
     def fetch(self, path: Path) -> None:
         """Read what lies at `path`."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from omnikit.types import Frames
 from omnikit_bad.honest import Honest
@@ -20,14 +21,22 @@ class NoSource(Honest):
 
 
 class LooseSignature(Honest):
-    """A parameter without a type, and any number of others."""
+    """A parameter without a type, and any number of others.
+
+    Contract: that of the honest one.
+    Ref: none, an example of what not to do.
+    """
 
     def __init__(self, dim=8, *others: int) -> None:
         super().__init__(dim)
 
 
 class KeepsState(Honest):
-    """What belongs to a call is kept on the instance, where the next thread finds it."""
+    """What belongs to a call is kept on the instance, where the next thread finds it.
+
+    Contract: that of the honest one.
+    Ref: none, an example of what not to do.
+    """
 
     def project(self, frames: Frames) -> Frames:
         """Features [B, N, dim] → [B, N, dim]."""
@@ -39,7 +48,11 @@ class KeepsState(Honest):
 
 
 class NotInHalf(Honest):
-    """Runs over where numbers are short."""
+    """Runs over where numbers are short.
+
+    Contract: that of the honest one.
+    Ref: none, an example of what not to do.
+    """
 
     def project(self, frames: Frames) -> Frames:
         """Features [B, N, dim] → [B, N, dim]."""
@@ -57,7 +70,11 @@ class Watchful(nn.Linear):
 
 
 class SeesTheCompiler(Honest):
-    """Computes something else when it is compiled."""
+    """Computes something else when it is compiled.
+
+    Contract: that of the honest one.
+    Ref: none, an example of what not to do.
+    """
 
     def __init__(self, dim: int = 8) -> None:
         super().__init__(dim)
@@ -65,7 +82,11 @@ class SeesTheCompiler(Honest):
 
 
 class SavesAPickle(Honest):
-    """Puts a file beside its weights that is no data."""
+    """Puts a file beside its weights that is no data.
+
+    Contract: that of the honest one.
+    Ref: none, an example of what not to do.
+    """
 
     def save_extra(self, folder: Path) -> None:
         """A pickle of a list: protocol 4, an empty list, the end."""
@@ -73,7 +94,11 @@ class SavesAPickle(Honest):
 
 
 class DrawsGlobally(Honest):
-    """Takes its noise from the generator of everybody."""
+    """Takes its noise from the generator of everybody.
+
+    Contract: that of the honest one.
+    Ref: none, an example of what not to do.
+    """
 
     def project(self, frames: Frames) -> Frames:
         """Features [B, N, dim] → [B, N, dim]."""
@@ -82,7 +107,11 @@ class DrawsGlobally(Honest):
 
 
 class MixesRows(Honest):
-    """Normalises over the batch, so that a row depends on its neighbours."""
+    """Normalises over the batch, so that a row depends on its neighbours.
+
+    Contract: that of the honest one.
+    Ref: none, an example of what not to do.
+    """
 
     def project(self, frames: Frames) -> Frames:
         """Features [B, N, dim] → [B, N, dim]."""
@@ -91,7 +120,11 @@ class MixesRows(Honest):
 
 
 class HidesATensor(Honest):
-    """Keeps a tensor that `.to` does not know."""
+    """Keeps a tensor that `.to` does not know.
+
+    Contract: that of the honest one.
+    Ref: none, an example of what not to do.
+    """
 
     def __init__(self, dim: int = 8) -> None:
         super().__init__(dim)
@@ -104,10 +137,57 @@ class HidesATensor(Honest):
 
 
 class ContractAllocates(Honest):
-    """Makes a tensor to say a number."""
+    """Makes a tensor to say a number.
+
+    Contract: that of the honest one.
+    Ref: none, an example of what not to do.
+    """
 
     @classmethod
     def contract(cls, dim: Any) -> Any:
         """The same width on both sides."""
         width = torch.zeros(int(dim)).shape[0] if isinstance(dim, int) else dim
         return super().contract(json.loads(str(width)) if isinstance(width, int) else width)
+
+
+class DropsInEvaluation(Honest):
+    """Leaves out some of what it computes, also when nobody trains it.
+
+    Contract: that of the honest one.
+    Ref: none, an example of what not to do.
+    """
+
+    def project(self, frames: Frames) -> Frames:
+        """Features [B, N, dim] → [B, N, dim]."""
+        found = super().project(frames)
+        return replace(found, features=functional.dropout(found.features, training=True))
+
+
+class KeepsTheRate(Honest):
+    """Leaves every second position out and says that they come as fast as before.
+
+    Contract: that of the honest one.
+    Ref: none, an example of what not to do.
+    """
+
+    def project(self, frames: Frames) -> Frames:
+        """Features [B, N, dim] → [B, N / 2, dim]."""
+        found = super().project(frames)
+        return replace(found, features=found.features[:, ::2], lengths=(found.lengths + 1) // 2)
+
+    def num_positions(self, num_frames: int) -> int:
+        """Half of them."""
+        return (num_frames + 1) // 2
+
+
+class MiscountsRows(Honest):
+    """Says that every row is one position longer than it is.
+
+    Contract: that of the honest one.
+    Ref: none, an example of what not to do.
+    """
+
+    def project(self, frames: Frames) -> Frames:
+        """Features [B, N, dim] → [B, N, dim]."""
+        found = super().project(frames)
+        return replace(found, lengths=found.lengths + 1)

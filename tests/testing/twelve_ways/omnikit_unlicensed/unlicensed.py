@@ -6,4 +6,8 @@ from omnikit_bad.honest import Honest
 
 
 class Unlicensed(Honest):
-    """Features → features, under no licence."""
+    """Features → features, under no licence.
+
+    Contract: that of the honest one.
+    Ref: none, an example of what not to do.
+    """
