@@ -24,6 +24,7 @@ TOKENIZERS = [
 VOICES = [
     ("detokenizer/uvits", "reduced_hifigan", {}),
     ("detokenizer/uvits", "frame_istft", {"latent": {"frame_prior_layers": 1}}),
+    ("detokenizer/uvits", "frame_source", {}),
     ("detokenizer/uvits", "no_style", {}),
     ("detokenizer/cfm_mel", "", {}),
     ("detokenizer/cfm_mel", "no_style", {}),
@@ -48,6 +49,8 @@ def made(component_id: str, variant: str, numbers: torch.Generator, more: dict[s
             weight += 0.1 * torch.randn(weight.shape, generator=numbers)
         if hasattr(component, "dec") and hasattr(component.dec, "conv_post"):
             component.dec.conv_post.weight *= 100
+        if variant == "frame_source":
+            component.dec.out.bias += 1  # its filters start soft
     return component
 
 
@@ -72,6 +75,11 @@ def without_noise(voice: Any, units: Units, style: Style) -> torch.Tensor:
         voice.noise_scale, voice.duration_noise_scale = kept
         return wave
     return voice.decode(units, style, generator, temperature=0.0).wave
+
+
+def close(variant: str, wave: torch.Tensor) -> float:
+    """How far apart two sounds may be; where a pitch is counted up, rounding adds up in the phase of its harmonics."""
+    return CLOSE * max(1.0, wave.shape[-1] / 16_000) if variant == "frame_source" else CLOSE
 
 
 def inputs_of(units: Units, style: Style) -> list[torch.Tensor]:
@@ -126,7 +134,7 @@ def test_a_voices_graph_gives_its_sound(
         (found,) = run_graph(voice, inputs_of(units, style))
         assert found.shape == wave.shape
         assert float(wave.abs().max()) > LOUD
-        assert float((found - wave).abs().max()) < CLOSE
+        assert float((found - wave).abs().max()) < close(variant, wave)
 
 
 def session(path: Path) -> Any:
@@ -150,7 +158,7 @@ def test_a_tokenizer_is_exported_to_onnx(tmp_path: Path, numbers: torch.Generato
         expect_units(units, [torch.from_numpy(item) for item in there.run(None, {"wave": wave.numpy()})])
 
 
-@pytest.mark.parametrize(("component_id", "variant", "more"), [VOICES[0], VOICES[1], VOICES[4]])
+@pytest.mark.parametrize(("component_id", "variant", "more"), [VOICES[0], VOICES[1], VOICES[2], VOICES[5]])
 def test_a_voice_is_exported_to_onnx(
     component_id: str, variant: str, more: dict[str, Any], tmp_path: Path, numbers: torch.Generator
 ) -> None:
@@ -166,7 +174,7 @@ def test_a_voice_is_exported_to_onnx(
         (found,) = there.run(None, fed)
         assert found.shape == tuple(wave.shape)
         assert float(wave.abs().max()) > LOUD
-        assert float((torch.from_numpy(found) - wave).abs().max()) < CLOSE
+        assert float((torch.from_numpy(found) - wave).abs().max()) < close(variant, wave)
 
 
 def test_what_cannot_be_exported_is_refused(tmp_path: Path, numbers: torch.Generator) -> None:

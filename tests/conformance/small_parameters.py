@@ -121,6 +121,12 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "detokenizer/uvits": {
         "reduced_hifigan": {**_UVITS, "layout": "reduced", "head": "hifigan"},
         "frame_istft": {**_UVITS, "layout": "frame", "head": "istft"},
+        "frame_source": {
+            **_UVITS,
+            "layout": "frame",
+            "head": "istft",
+            "istft": {**_UVITS["istft"], "source": True},
+        },
         "no_style": {**_UVITS, "layout": "frame", "head": "istft", "style_dim": 0, "style_space": None},
     },
     "detokenizer/cfm_mel": {"": _CFM_MEL, "no_style": {**_CFM_MEL, "style_dim": 0, "style_space": None}},

@@ -30,7 +30,10 @@ SMALL: dict[str, Any] = {
 
 
 def small(layout: str = "frame", head: str = "istft", **changes: Any) -> UVITS:
+    """A small model; the head `source` is `istft` with a source."""
     torch.manual_seed(0)
+    if head == "source":
+        head, changes = "istft", {"istft": {**SMALL["istft"], "source": True}, **changes}
     model = UVITS(**{**SMALL, "layout": layout, "head": head, **changes})
     with torch.no_grad():  # zero at the start: durations would not differ and couplings would do nothing
         for name, weight in model.named_parameters():

@@ -34,7 +34,12 @@ def refined() -> UVITS:
     return model
 
 
-MODELS = [*LAYOUTS_AND_HEADS, ("refined", "istft")]
+MODELS = [*LAYOUTS_AND_HEADS, ("refined", "istft"), ("frame", "source")]
+
+
+def near(head: str) -> float:
+    """How far apart samples may be: rounding of a pitch adds up in the phase of its high harmonics."""
+    return 1e-4 if head == "source" else 1e-5
 
 
 def made(layout: str, head: str) -> UVITS:
@@ -67,7 +72,7 @@ def test_a_stream_of_known_units_is_the_whole(layout: str, head: str, length: in
     model = made(layout, head)
     units = given(model, length)
     whole = model.decode(units, style_of(1), draws()).wave
-    torch.testing.assert_close(joined(model.stream(units, style_of(1), draws())), whole, atol=1e-5, rtol=0)
+    torch.testing.assert_close(joined(model.stream(units, style_of(1), draws())), whole, atol=near(head), rtol=0)
 
 
 @pytest.mark.parametrize(("layout", "head"), MODELS)
@@ -77,7 +82,7 @@ def test_how_arriving_units_are_cut_does_not_change_the_sound(layout: str, head:
     whole = model.voice().decode(units, style, draws(), window=NARROW).wave
     for sizes in ([30], [1] * 30, [7, 1, 2, 20]):
         sound = joined(model.stream(cut(units, sizes), style, draws(), window=NARROW))
-        torch.testing.assert_close(sound, whole, atol=1e-5, rtol=0)
+        torch.testing.assert_close(sound, whole, atol=near(head), rtol=0)
     wide = Window(block=3, before=100, after=100)
     torch.testing.assert_close(
         joined(model.stream(cut(units, [4] * 7 + [2]), style, draws(), window=wide)),
@@ -103,7 +108,7 @@ def test_blocks_of_frames_change_nothing(layout: str, head: str, monkeypatch: py
         monkeypatch.setattr(uvits_voice, "_HEAD_FRAMES", at_once)
         again = model.decode(units, style, draws())
         assert torch.equal(again.lengths, whole.lengths)
-        torch.testing.assert_close(again.wave, whole.wave, atol=1e-5, rtol=0)
+        torch.testing.assert_close(again.wave, whole.wave, atol=near(head), rtol=0)
 
 
 @pytest.mark.parametrize(("layout", "head"), MODELS)

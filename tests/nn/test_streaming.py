@@ -10,10 +10,13 @@ from torch import Tensor, nn
 
 from omnikit.nn.block_noise import BlockNoise
 from omnikit.nn.flow import CouplingFlow
+from omnikit.nn.flow_stream import FlowStream
 from omnikit.nn.folding import Remade, folded
 from omnikit.nn.hifigan import HiFiGAN
+from omnikit.nn.hifigan_kernel import HiFiGANKernel, decoding_head
 from omnikit.nn.hifigan_stream import HiFiGANStream
 from omnikit.nn.istft_head import IstftHead
+from omnikit.nn.packed_conv import packed_convs
 from omnikit.nn.streaming import Overlapped, Stage
 
 PIECES = [[40], [1] * 40, [3, 0, 1, 20, 0, 16], [0, 39, 1, 0], [13, 13, 14]]
@@ -44,6 +47,7 @@ def fourier() -> IstftHead:
     return IstftHead(6, 16, 24, num_layers=2, fft_size=64, hop_size=16, style_dim=5).eval()
 
 
+@pytest.mark.parametrize("ready", [HiFiGANStream, lambda head: decoding_head(head, torch.float32)])
 @pytest.mark.parametrize("sizes", PIECES)
 @pytest.mark.parametrize(
     "changes",
@@ -54,17 +58,20 @@ def fourier() -> IstftHead:
     ],
 )
 @torch.no_grad()
-def test_hifigan_in_pieces_is_hifigan(changes: dict[str, object], sizes: list[int]) -> None:
+def test_hifigan_in_pieces_is_hifigan(
+    changes: dict[str, object], sizes: list[int], ready: Callable[[HiFiGAN], HiFiGANStream | HiFiGANKernel]
+) -> None:
     whole = gan(**changes)
     draws = torch.Generator().manual_seed(1)
     z, g = torch.randn(1, 6, 40, generator=draws), torch.randn(1, 5, 1, generator=draws)
     for style in (g, None):
-        torch.testing.assert_close(fed(HiFiGANStream(whole).begin(style), z, sizes), whole(z, style), atol=2e-6, rtol=0)
+        torch.testing.assert_close(fed(ready(whole).begin(style), z, sizes), whole(z, style), atol=2e-6, rtol=0)
 
 
+@pytest.mark.parametrize("ready", [HiFiGANStream, lambda head: decoding_head(head, torch.float32)])
 @torch.no_grad()
-def test_hifigan_gives_what_is_final_at_once() -> None:
-    stream = HiFiGANStream(gan()).begin(torch.zeros(1, 5, 1))
+def test_hifigan_gives_what_is_final_at_once(ready: Callable[[HiFiGAN], HiFiGANStream | HiFiGANKernel]) -> None:
+    stream = ready(gan()).begin(torch.zeros(1, 5, 1))
     given = sum(stream(torch.zeros(1, 6, 1), False).shape[-1] for _ in range(30))
     assert given >= (30 - gan().reach) * 8
 
@@ -91,6 +98,24 @@ def test_overlapped_is_the_whole(sizes: list[int]) -> None:
     sound = fed(Overlapped(lambda z: head(z, g), head.reach, 1, scale=16), x, sizes)
     torch.testing.assert_close(sound, head(x, g), atol=2e-6, rtol=1e-5)
     torch.testing.assert_close(fed(Overlapped(inverse, steps.reach, 6), x, sizes), inverse(x), atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", PIECES)
+@pytest.mark.parametrize("styled", [True, False])
+@torch.no_grad()
+def test_a_flow_in_pieces_is_the_flow(sizes: list[int], styled: bool) -> None:
+    draws = torch.Generator().manual_seed(1)
+    x, g = torch.randn(1, 6, 40, generator=draws), torch.randn(1, 5, 1, generator=draws) if styled else None
+    whole = flow().inverse(x, torch.ones(1, 1, 40), g)
+    stage = FlowStream(packed_convs(folded(flow())), g)
+    torch.testing.assert_close(fed(stage, x, sizes), whole, atol=2e-6, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_flow_gives_what_is_final_at_once() -> None:
+    stage = FlowStream(packed_convs(folded(flow())), None)
+    given = sum(stage(torch.zeros(1, 6, 1), False).shape[-1] for _ in range(30))
+    assert given == 30 - flow().reach
 
 
 @pytest.mark.parametrize("network", [gan, flow, fourier])

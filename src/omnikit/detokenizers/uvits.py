@@ -33,8 +33,11 @@ from omnikit.nn.hifigan import HiFiGAN
 from omnikit.nn.hifigan import head_reach as hifigan_reach
 from omnikit.nn.istft_head import IstftHead
 from omnikit.nn.istft_head import head_reach as istft_reach
+from omnikit.nn.pitch import pitch_at
 from omnikit.nn.processes import mean_over_processes, most_over_processes
 from omnikit.nn.row_noise import RowNoise
+from omnikit.nn.source_head import SourceHead
+from omnikit.nn.source_head import head_reach as source_reach
 from omnikit.nn.spectrogram import Spectrogram
 from omnikit.nn.style_encoder import StyleEncoder
 from omnikit.nn.vits_encoders import PosteriorEncoder, UnitEncoder
@@ -189,9 +192,9 @@ class UVITS(Detokenizer):
         if head == "hifigan":
             self.dec = HiFiGAN(space.dim, style_dim=style_width, **vars(gan))
         else:
-            self.dec = IstftHead(
-                space.dim, fft_size=spectra.fft_size, hop_size=spectra.hop_size, style_dim=style_width, **vars(fourier)
-            )
+            widths = (space.dim, fourier.hidden_dim, fourier.ffn_dim, fourier.num_layers)
+            framing = (spectra.fft_size, spectra.hop_size, style_width)
+            self.dec = SourceHead(*widths, *framing, sample_rate) if fourier.source else IstftHead(*widths, *framing)
         if style_width:
             shape = {name: value for name, value in vars(style).items() if name != "num_speakers"}
             self.enc_r = StyleEncoder(num_bins, style_dim=style_width, **shape)
@@ -359,13 +362,21 @@ class UVITS(Detokenizer):
         at = start[:, None] + torch.arange(size, device=self.device)  # [B, segment]
         valid = at < frames[:, None]
         counted = valid & batch.counts
-        fake = self.dec(_cut(z, at) * valid[:, None], g).float()  # [B, 1, S]
+        z = _cut(z, at) * valid[:, None]
+        parts = {}
+        if isinstance(self.dec, SourceHead):
+            hz = pitch_at(wave, at, self.sample_rate, self.hop_size)
+            course, apart = self.dec.taught(hz, z, g, start, counted)
+            parts["pitch"] = self.objective.pitch_weight * apart
+            fake = self.dec(z, g, course).float()  # [B, 1, S]
+        else:
+            fake = self.dec(z, g).float()  # [B, 1, S]
         real = _cut(wave[:, None], _samples_of(at, self.hop_size))
         audible = valid.repeat_interleave(self.hop_size, 1)[:, None]
         real, fake = real * audible, fake * audible
         whole = torch.full_like(frames, fake.shape[-1])
         fake_mel = self.spectrogram.log_mel(self.spectrogram.linear(fake[:, 0], whole)[0])
-        parts = {
+        parts |= {
             "mel": self.objective.mel_weight
             * mel_loss(self.spectrogram.log_mel(_cut(spectrum, at)), fake_mel, counted),
             "kl": self.objective.kl_weight * kl_loss(z_p, log_scale_q, *told, mask * batch.counts),
@@ -419,8 +430,9 @@ def _lookahead_s(parameters: Mapping[str, Any]) -> float:
         gan = read_group(sizes.HifiganSizes, "hifigan", parameters["hifigan"])
         frames += hifigan_reach(gan.rates, gan.rate_kernels, gan.kernels, gan.dilations)
     else:
-        layers = read_group(sizes.IstftSizes, "istft", parameters["istft"]).num_layers
-        frames += istft_reach(layers, spectra.fft_size, spectra.hop_size)
+        fourier = read_group(sizes.IstftSizes, "istft", parameters["istft"])
+        reach = source_reach if fourier.source else istft_reach
+        frames += reach(fourier.num_layers, spectra.fft_size, spectra.hop_size)
     of_units = Window().lookahead / float(Fraction(parameters["unit_rate"]))
     frames += ARRIVING_FRAMES - 1
     return of_units + frames * spectra.hop_size / parameters["sample_rate"]

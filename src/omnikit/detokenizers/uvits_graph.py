@@ -16,7 +16,8 @@ from omnikit.nn.frame_prior import FramePrior, place_in_unit
 from omnikit.nn.graph_path import ends_of, path_to, whole_durations
 from omnikit.nn.hifigan import HiFiGAN
 from omnikit.nn.istft_head import IstftHead
-from omnikit.nn.real_fourier import RealIstftHead
+from omnikit.nn.real_fourier import RealIstftHead, RealSourceHead
+from omnikit.nn.source_head import SourceHead
 from omnikit.nn.vits_encoders import UnitEncoder
 
 
@@ -34,7 +35,11 @@ class DecodingGraph(nn.Module):
     ) -> None:
         super().__init__()
         self.units, self.durations, self.flow = folded(units), folded(durations), folded(flow)
-        self.head = RealIstftHead(head) if isinstance(head, IstftHead) else folded(head)
+        self.head: nn.Module
+        if isinstance(head, SourceHead):
+            self.head = RealSourceHead(head)
+        else:
+            self.head = RealIstftHead(head) if isinstance(head, IstftHead) else folded(head)
         self.frame_prior = None if frame_prior is None else folded(frame_prior)
         self.longest_unit = longest_unit
 

@@ -90,11 +90,12 @@ class HifiganSizes:
 
 @dataclass(frozen=True)
 class IstftSizes:
-    """Head `istft`: ConvNeXt blocks at frame rate."""
+    """Head `istft`: ConvNeXt blocks at frame rate; with `source` they filter pulses and noise (`nn.source_head`)."""
 
     hidden_dim: int = 512
     ffn_dim: int = 1536
     num_layers: int = 8
+    source: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ class DiscriminatorSizes:
 class ObjectiveSizes:
     """The training objective: frames of the decoded segment and weights of the terms.
 
-    `stft_sizes` are the windows of a multi-resolution spectral loss beside the mel loss (published: none).
+    `stft_sizes` are the windows of a multi-resolution spectral loss beside the mel loss (published: none);
+    `pitch_weight` belongs to a head with a source, whose latents learn to hold the pitch.
     """
 
     segment_frames: int = 32
@@ -119,6 +121,7 @@ class ObjectiveSizes:
     kl_weight: float = 1.0
     stft_sizes: tuple[int, ...] = ()
     stft_weight: float = 20.0
+    pitch_weight: float = 5.0
 
 
 def check_sizes(

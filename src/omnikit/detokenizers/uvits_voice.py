@@ -23,11 +23,15 @@ from omnikit.errors import DataError
 from omnikit.nn.alignment import FrameCount, path_of, take_units
 from omnikit.nn.block_noise import BlockNoise, seeds
 from omnikit.nn.duration import StochasticDurationPredictor
+from omnikit.nn.flow_stream import FlowStream
 from omnikit.nn.folding import folded
 from omnikit.nn.frame_prior import place_in_unit
 from omnikit.nn.hifigan import HiFiGAN
+from omnikit.nn.hifigan_kernel import HiFiGANKernel, decoding_head
 from omnikit.nn.hifigan_stream import HiFiGANStream
 from omnikit.nn.istft_head import IstftHead
+from omnikit.nn.packed_conv import packed_convs
+from omnikit.nn.source_head import SourceHead, SourceStage
 from omnikit.nn.streaming import Overlapped, Stage
 from omnikit.nn.vits_losses import bounded
 from omnikit.slots.detokenizer import sound_of
@@ -50,11 +54,16 @@ _HEAD_FRAMES_ON_DEVICE = 1024
 
 @dataclass(frozen=True)
 class Window:
-    """The units that are looked at while more are coming: blocks of `block`, and `before` and `after` around each."""
+    """The units that are looked at while more are coming: blocks of them, and `before` and `after` around each.
+
+    Two blocks of `block` units come first, then two of twice as many, and so on up to `largest`: early sound at first,
+    and less work later, as what stands around a block is read anew with every block.
+    """
 
     block: int = 4
     before: int = 64
     after: int = 4
+    largest: int = 16
 
     def __post_init__(self) -> None:
         if self.block < 1 or self.before < 0 or self.after < 1:
@@ -63,7 +72,11 @@ class Window:
     @property
     def lookahead(self) -> int:
         """Units that must be there before the first unit of a block is spoken, besides that one."""
-        return self.block - 1 + self.after
+        return max(self.block, self.largest) - 1 + self.after
+
+    def size(self, number: int) -> int:
+        """Units of a block, counted from 0."""
+        return max(self.block, min(self.largest, self.block << number // 2))
 
 
 _EVERYTHING = Window(block=sys.maxsize)
@@ -107,15 +120,15 @@ class Voice(nn.Module):
         self.noise_scale, self.duration_noise_scale = model.noise_scale, model.duration_noise_scale
         self.precision = model.precision
         self.longest_unit = LONGEST_UNIT_S * float(model.frame_rate)  # frames
-        self.enc_p, self.flow = folded(model.enc_p), folded(model.flow)
-        self.dp = folded(model.dp)
+        self.enc_p, self.flow = packed_convs(folded(model.enc_p)), packed_convs(folded(model.flow))
+        self.dp = packed_convs(folded(model.dp))
         if isinstance(self.dp, StochasticDurationPredictor):
             for name in ("post_pre", "post_convs", "post_proj", "post_flows"):
                 delattr(self.dp, name)
         self.frame_prior = None if model.frame_prior is None else folded(model.frame_prior)
-        self.dec: HiFiGANStream | IstftHead
+        self.dec: HiFiGANKernel | HiFiGANStream | IstftHead
         if isinstance(model.dec, HiFiGAN):
-            self.dec = HiFiGANStream(model.dec, model.precision)
+            self.dec = decoding_head(model.dec, model.precision)
         else:
             self.dec = folded(model.dec)
 
@@ -217,15 +230,15 @@ class Voice(nn.Module):
         count = FrameCount(rounded=self.layout == "frame" or told is not None)
         window = window or _EVERYTHING
         codes: Tensor | None = None
-        first = done = 0  # the unit that `codes` begins with, and the first that was not given
+        first = done = number = 0  # the unit that `codes` begins with, the first that was not given, and its block
         for piece in chain(pieces, [None]):
             if piece is not None:
                 codes = piece if codes is None else torch.cat([codes, piece], -1)
             if codes is None:
                 raise DataError("No units came: the stream of units ended before its first one.")
             total, ended = first + codes.shape[-1], piece is None
-            while done + window.block + window.after <= total or (ended and done < total):
-                stop = min(done + window.block, total)
+            while done + window.size(number) + window.after <= total or (ended and done < total):
+                stop, number = min(done + window.size(number), total), number + 1
                 low, high = max(0, done - window.before), min(stop + window.after, total)
                 drawn = noise.units(low, high) * self.duration_noise_scale
                 hidden, mean, log_scale, frames = self.prior(codes[..., low - first : high - first], drawn, g)
@@ -288,15 +301,15 @@ class Voice(nn.Module):
 
     def _flowing(self, g: Tensor | None) -> Stage:
         """Latents of the prior → latents [1, C, L]."""
-        return Overlapped(
-            lambda z: self.flow.inverse(z, torch.ones_like(z[:, :1]), g), self.flow.reach, self.latent_dim
-        )
+        return FlowStream(self.flow, g)
 
     def _sounding(self, g: Tensor | None) -> Stage:
         """Latents → wave [1, 1, S]."""
         head = self.dec
-        if isinstance(head, HiFiGANStream):
+        if not isinstance(head, IstftHead):
             return head.begin(g)
+        if isinstance(head, SourceHead):
+            return SourceStage(head, g, self.precision)
 
         def sound(z: Tensor) -> Tensor:
             with torch.autocast(z.device.type, self.precision, enabled=self.precision != torch.float32):

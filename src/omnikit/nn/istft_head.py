@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_MAX_LOG_MAGNITUDE = 4.6
+MAX_LOG_MAGNITUDE = 4.6
 _KERNEL = 7
 
 
@@ -79,7 +79,7 @@ def overlap_add(frames: Tensor, hop_size: int) -> Tensor:
 
 
 class IstftHead(nn.Module):
-    """Latent frames → waveform of exactly hop_size samples a frame."""
+    """Latent frames → waveform of exactly hop_size samples a frame; `num_parts` numbers a bin are predicted."""
 
     window: Tensor
 
@@ -92,6 +92,7 @@ class IstftHead(nn.Module):
         fft_size: int,
         hop_size: int,
         style_dim: int = 0,
+        num_parts: int = 2,
     ) -> None:
         super().__init__()
         self.fft_size, self.hop_size = fft_size, hop_size
@@ -102,7 +103,7 @@ class IstftHead(nn.Module):
             ConvNeXtBlock(hidden_dim, ffn_dim, style_dim, 1 / num_layers) for _ in range(num_layers)
         )
         self.norm_out = StyledNorm(hidden_dim, style_dim)
-        self.out = nn.Linear(hidden_dim, fft_size + 2)
+        self.out = nn.Linear(hidden_dim, num_parts * (fft_size // 2 + 1))
         for layer in (self.embed, self.out):
             _start_small(layer)
         self.register_buffer("window", torch.hann_window(fft_size), persistent=False)
@@ -125,14 +126,18 @@ class IstftHead(nn.Module):
     def spectrum(x: Tensor) -> tuple[Tensor, Tensor]:
         """Log magnitudes and phases side by side [B, T, 2 · F] → real and imaginary parts [B, T, F]."""
         log_magnitude, phase = x.chunk(2, -1)
-        magnitude = log_magnitude.clamp(max=_MAX_LOG_MAGNITUDE).exp()
+        magnitude = log_magnitude.clamp(max=MAX_LOG_MAGNITUDE).exp()
         return magnitude * phase.cos(), magnitude * phase.sin()
 
     def synthesise(self, x: Tensor) -> Tensor:
         """Log magnitudes and phases side by side [B, T, 2 · F] → waveform [B, S]."""
-        frames = torch.fft.irfft(torch.complex(*self.spectrum(x)), self.fft_size)
+        return self.laid(*self.spectrum(x))
+
+    def laid(self, real: Tensor, imaginary: Tensor) -> Tensor:
+        """Spectra of frames, real and imaginary parts [B, T, F] → waveform [B, S]."""
+        frames = torch.fft.irfft(torch.complex(real, imaginary), self.fft_size)
         wave = overlap_add(frames * self.window, self.hop_size)
-        weight = overlap_add(self.window.square().expand(1, x.shape[1], -1), self.hop_size)
+        weight = overlap_add(self.window.square().expand(1, real.shape[1], -1), self.hop_size)
         edge = (self.fft_size - self.hop_size) // 2
-        num_samples = x.shape[1] * self.hop_size
+        num_samples = real.shape[1] * self.hop_size
         return (wave / weight.clamp(min=1e-8))[:, edge : edge + num_samples]

@@ -18,15 +18,18 @@ from functools import lru_cache
 from pathlib import Path
 
 _log = logging.getLogger(__name__)
-_FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
+_FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-pthread", "-shared", "-fPIC")
 _LONGEST_BUILD_S = 60
 
 
 @lru_cache
 def library(source: str) -> ctypes.CDLL | None:
     """The C `source` as a library, or None where it cannot be had: no compiler, no place to keep it, or turned off."""
+    if os.environ.get("OMNIKIT_NATIVE") == "0":
+        return None
     compiler = shutil.which(os.environ.get("CC", "cc"))
-    if os.environ.get("OMNIKIT_NATIVE") == "0" or compiler is None or os.name != "posix":
+    if compiler is None or os.name != "posix":
+        _say_once("no native kernels: no C compiler is there; the same is computed in PyTorch")
         return None
     try:
         folder = _cache()
@@ -36,8 +39,13 @@ def library(source: str) -> ctypes.CDLL | None:
             _build(compiler, source, path)
         return ctypes.CDLL(str(path))
     except (OSError, subprocess.SubprocessError) as error:
-        _log.info("no native kernel: %s", error)
+        _say_once(f"no native kernel: {error}; the same is computed in PyTorch")
         return None
+
+
+@lru_cache
+def _say_once(text: str) -> None:
+    _log.info(text)
 
 
 def _cache() -> Path:

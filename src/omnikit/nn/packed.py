@@ -13,8 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Activation = Literal["none", "relu", "gelu"]
-_ALGORITHM: dict[str, str] = {"none": "", "relu": "", "gelu": "none"}  # GELU without the approximation by tanh
+Activation = Literal["none", "relu", "gelu", "silu"]
+_NAME: dict[str, str] = {"none": "none", "relu": "relu", "gelu": "gelu", "silu": "swish"}
+_ALGORITHM: dict[str, str] = {"none": "", "relu": "", "gelu": "none", "silu": ""}  # GELU without tanh
 
 
 def inference_dtype(x: Tensor) -> torch.dtype | None:
@@ -48,8 +49,16 @@ class PackedMatrix:
     def __call__(self, x: Tensor) -> Tensor:
         """x [..., I] in the precision of the weight."""
         return torch.ops.mkldnn._linear_pointwise(
-            x, self.weight, self.bias, self.activation, [], _ALGORITHM[self.activation]
+            x, self.weight, self.bias, _NAME[self.activation], [], _ALGORITHM[self.activation]
         )
+
+    def onto(self, y: Tensor, x: Tensor) -> Tensor:
+        """y [..., O] + the product of x [..., I], without the activation."""
+        return torch.ops.mkldnn._linear_pointwise.binary(x, y, self.weight, self.bias, "add")
+
+    def times(self, y: Tensor, x: Tensor) -> Tensor:
+        """y [..., O] · the product of x [..., I], element by element, without the activation."""
+        return torch.ops.mkldnn._linear_pointwise.binary(x, y, self.weight, self.bias, "mul")
 
 
 class PackedConv:
@@ -81,7 +90,7 @@ class PackedConv:
             (1, 1),
             (1, 1),
             self.groups,
-            self.activation,
+            _NAME[self.activation],
             [],
             _ALGORITHM[self.activation],
         )

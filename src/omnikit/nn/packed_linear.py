@@ -40,11 +40,16 @@ class PackedTwin:
 
     def of(self, module: Module) -> Module:
         """The twin; `module` itself where packed weights cannot compute, or would take more than `MOST_BYTES`."""
-        weights = [child.weight for child in module.modules() if type(child) is nn.Linear]
-        size = sum(weight.numel() * weight.element_size() for weight in weights)
-        if size > MOST_BYTES or not all(_fits(weight) for weight in weights):
+        if not can_pack(module):
             return module
         return cast(Module, self._kept.get(module.parameters(), lambda: _twin(module), module.training))
+
+
+def can_pack(module: nn.Module) -> bool:
+    """Whether the linear layers of a network can compute packed, and copies of them are not too large."""
+    weights = [child.weight for child in module.modules() if type(child) is nn.Linear]
+    size = sum(weight.numel() * weight.element_size() for weight in weights)
+    return size <= MOST_BYTES and all(_fits(weight) for weight in weights)
 
 
 def _fits(weight: Tensor) -> bool:

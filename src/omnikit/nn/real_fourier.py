@@ -17,6 +17,7 @@ from torch.nn import functional
 from omnikit.nn.folding import folded
 from omnikit.nn.istft_head import IstftHead
 from omnikit.nn.logmel import EMPHASIS, GUARD, LogMel, mirrored
+from omnikit.nn.source_head import SourceHead
 
 
 def _waves(samples: Tensor, fft_size: int) -> tuple[Tensor, Tensor]:
@@ -91,9 +92,38 @@ class RealIstftHead(nn.Module):
 
     def forward(self, z: Tensor, g: Tensor | None = None) -> Tensor:
         """Latents z [B, C, T] in the style g [B, G, 1] → waveform [B, 1, S]."""
+        spectrum = torch.cat(self._spectrum(z, g), -1).transpose(1, 2)  # [B, 2 · F, T]
         hop_size = self.head.hop_size
-        spectrum = torch.cat(self.head.spectrum(self.head.predicted(z, g)), -1).transpose(1, 2)  # [B, 2 · F, T]
         wave = functional.conv_transpose1d(spectrum, self.kernel, stride=hop_size)  # [B, 1, (T - 1) · hop + N]
         weight = functional.conv_transpose1d(torch.ones_like(spectrum[:1, :1]), self.weight, stride=hop_size)
         edge = (self.head.fft_size - hop_size) // 2
         return (wave / weight.clamp(min=1e-8))[..., edge : edge + z.shape[-1] * hop_size]
+
+    def _spectrum(self, z: Tensor, g: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Real and imaginary parts [B, T, F] of the sound's frames."""
+        return self.head.spectrum(self.head.predicted(z, g))
+
+
+class RealSourceHead(RealIstftHead):
+    """`nn.source_head.SourceHead` with the weights of `head`."""
+
+    head: SourceHead
+    analysis: Tensor
+
+    def __init__(self, head: SourceHead) -> None:
+        super().__init__(head)
+        self.register_buffer("analysis", analysis_kernel(head.window, head.fft_size))
+
+    def _spectrum(self, z: Tensor, g: Tensor | None) -> tuple[Tensor, Tensor]:
+        head, edge = self.head, (self.head.fft_size - self.head.hop_size) // 2
+        driving = torch.cat(head.source(head.clock()(head.ends(z, g))))  # [2 · B, S]
+        padded = functional.pad(driving[:, None], (edge, edge))
+        spectra = functional.conv1d(padded, self.analysis, stride=head.hop_size).transpose(1, 2)  # [2 · B, T, 2 · F]
+        pulses, noise = spectra.chunk(2)
+        return head.filtered(head.predicted(z, g), _parts(pulses), _parts(noise))
+
+
+def _parts(spectra: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and imaginary parts [B, T, F] of spectra that hold both [B, T, 2 · F]."""
+    real, imaginary = spectra.chunk(2, -1)
+    return real, imaginary

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import torch
 from torch import nn
@@ -48,8 +50,32 @@ class Optim:
     def build(
         self, parameters: Iterable[nn.Parameter] | list[dict]
     ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
-        """AdamW over `parameters` (or parameter groups with their own lr) and its schedule."""
+        """AdamW over `parameters` (or parameter groups with their own lr) and its schedule.
+
+        Weights in float32 on a processor are updated in one pass instead of one for every operation of the formula:
+        the same numbers up to rounding, with a fraction of the traffic to memory.
+        """
+        groups: list[Any] = [
+            {**each, "params": list(each["params"])} if isinstance(each, dict) else each for each in parameters
+        ]
+        in_one_pass = _plain_on_cpu(groups)
         optimizer = torch.optim.AdamW(
-            parameters, lr=self.lr, betas=tuple(self.betas), eps=self.eps, weight_decay=self.weight_decay
+            groups,
+            lr=self.lr,
+            betas=(self.betas[0], self.betas[1]),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            fused=in_one_pass or None,
         )
+        if in_one_pass:  # gradients are unscaled before they are clipped, as for any other optimiser
+            optimizer._step_supports_amp_scaling = False
         return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, self.factor)
+
+
+def _plain_on_cpu(groups: Iterable[nn.Parameter | dict]) -> bool:
+    """Whether all weights are float32 on a processor, and none is a share of a larger one."""
+    weights = chain.from_iterable(each["params"] if isinstance(each, dict) else [each] for each in groups)
+    return all(
+        type(weight) is nn.Parameter and weight.device.type == "cpu" and weight.dtype == torch.float32
+        for weight in weights
+    )
