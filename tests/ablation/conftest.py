@@ -60,8 +60,8 @@ def question_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def words(question_file: Path, small_corpus: Path, tmp_path: Path) -> list[str]:
-    """The command line of the study, into a folder of the test's own."""
-    budget = ["budget=tiny", "budget.steps.tokenizer=2", "budget.num_items=2"]
+    """The command line of the study, one cell after another, into a folder of the test's own."""
+    budget = ["budget=tiny", "budget.steps.tokenizer=2", "budget.num_items=2", "launcher.jobs=1"]
     return ["ablate", "--file", str(question_file), *budget, f"data.path={small_corpus}", f"out={tmp_path / 'sweep'}"]
 
 

@@ -12,6 +12,11 @@ from pathlib import Path
 
 import yaml
 
+from omnikit.ablation.processes import end_with_parent
+
+mode = os.environ.get("FAKE_MODE", "")
+if mode != "loose":
+    end_with_parent()
 verb, arguments = sys.argv[1], dict(zip(sys.argv[2::2], sys.argv[3::2], strict=True))
 config = yaml.safe_load(Path(arguments["--config"]).read_text())
 with Path(os.environ["FAKE_LOG"]).open("a") as log:
@@ -23,11 +28,10 @@ def save_and_end(number: int, frame: object) -> None:
     sys.exit(130)
 
 
-signal.signal(signal.SIGINT, save_and_end)
+signal.signal(signal.SIGINT, signal.SIG_IGN if mode == "deaf" else save_and_end)
 if verb == "eval":
     Path(arguments["--scores"]).write_text('{"metric": "x"}\n')
     sys.exit(0)
-mode = os.environ.get("FAKE_MODE", "")
 if mode == "fail":
     print("omnikit train: It cannot be.", file=sys.stderr)
     sys.exit(2)
@@ -35,7 +39,7 @@ print("tokenizer  step 1/2  loss 1.000  1.00 steps/s  0:01 left", flush=True)
 run = Path(config["out"]) / "tokenizer"
 part = run / "parts" / "tokenizer"
 part.mkdir(parents=True, exist_ok=True)
-if mode == "slow" and not (Path(config["out"]) / "saved").exists():
+if mode in ("slow", "loose", "deaf") and not (Path(config["out"]) / "saved").exists():
     time.sleep(20)
 head = json.dumps({"w": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}).encode()
 (part / "model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head + bytes(24))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from ablation.conftest import plan_of_cells
 from omnikit.ablation import launchers
 from omnikit.ablation.cell import OK, PREEMPTED, SCORES, is_done
 from omnikit.ablation.files import read_json
-from omnikit.ablation.launchers import Local, environment, make_launcher
+from omnikit.ablation.launchers import Local, cells_at_once, environment, make_launcher
 from omnikit.ablation.plan import Plan
 from omnikit.ablation.runner import OnFailure, missing, opened, run_cells
 from omnikit.ablation.status import cause, fresh, read_status, read_step, write_status
@@ -134,12 +133,30 @@ def test_local_processes_run_as_many_at_a_time_as_asked(tmp_path: Path, monkeypa
 
 def test_a_place_has_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(launchers, "num_cores", lambda: 8)
     assert environment(0, 4, (), None)["OMP_NUM_THREADS"] == "2"
     assert "OMP_NUM_THREADS" not in environment(0, 1, (), None)
     assert environment(0, 1, (), 3)["OMP_NUM_THREADS"] == "3"
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert environment(0, 4, (), None)["OMP_NUM_THREADS"] == "5"
+
+
+def test_without_a_word_cells_share_the_cores_and_accelerators_have_one_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for cores, (jobs, threads) in {1: (1, None), 2: (2, "1"), 4: (4, "1"), 16: (4, "4")}.items():
+        monkeypatch.setattr(launchers, "num_cores", lambda cores=cores: cores)
+        assert cells_at_once((), has_accelerator=False) == jobs
+        assert environment(0, jobs, (), None).get("OMP_NUM_THREADS") == threads, "no core has two threads"
+    assert cells_at_once((), has_accelerator=True) == 1
+    assert cells_at_once((0, 3, 5), has_accelerator=True) == 3
+
+
+def test_a_single_cell_has_all_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    code = "import os; print(os.environ.get('OMP_NUM_THREADS'))"
+    monkeypatch.setattr(launchers, "words_of", lambda folder: [sys.executable, "-c", code])
+    assert dict(Local(jobs=2).run([tmp_path])) == {tmp_path: 0}
+    assert (tmp_path / "process.txt").read_text() == "None\n"
 
 
 def test_launchers_are_known_by_name(tmp_path: Path) -> None:

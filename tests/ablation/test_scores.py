@@ -12,6 +12,7 @@ import pytest
 from ablation.conftest import QUESTION, plan_of_cells
 from rich.console import Console
 
+from omnikit.ablation.launchers import num_cores
 from omnikit.ablation.runner import opened
 from omnikit.ablation.status import fresh, write_status
 from omnikit.cli import ablate, main
@@ -96,6 +97,15 @@ def test_a_budget_brings_a_corpus_where_there_is_none(
     assert plan.cells[0].evaluation["data"]["path"] == str(tmp_path / "own")
     again = ablate.plan_study(config, cells, make_data=True)
     assert len(asked) == 1 and again.document() == plan.document()
+
+
+def test_without_a_word_the_machine_decides_how_many_cells_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, _ = ablate.study_config(["ablation=tokenizer_swap", "budget=tiny"], None)
+    assert config["launcher"]["jobs"] is None
+    for has_one, jobs in ((False, min(num_cores(), 4)), (True, 1)):
+        monkeypatch.setattr("torch.accelerator.is_available", lambda has_one=has_one: has_one)
+        assert ablate._with_jobs(config["launcher"])["jobs"] == jobs
+    assert ablate._with_jobs({**config["launcher"], "jobs": 3})["jobs"] == 3
 
 
 def test_runs_of_a_plain_multirun_are_told_apart_when_one_fails(

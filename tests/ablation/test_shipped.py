@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import omnikit.conf
+from omnikit.ablation.forecast import forecast
 from omnikit.cli.ablate import plan_study, study_config
 
 QUESTIONS = sorted(path.stem for path in Path(omnikit.conf.__path__[0], "ablation").glob("*.yaml"))
@@ -17,15 +18,16 @@ STAGES = {
     "detokenizer_style": {"detokenizer"},
     "prealignment": {"prealign", "sft"},
     "style_module": {"style"},
-    "output_format": {"prealign", "align", "sft"},
+    "output_format": {"sft"},
     "curricula": {"prealign", "align", "align_vision", "align_speech", "sft"},
     "run_length": {"tokenizer", "detokenizer"},
     "cascade": set(),
+    "input_style": {"input_style", "sft"},
 }
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_a_shipped_question_can_be_asked(name: str, small_corpus: Path) -> None:
+def test_a_shipped_question_can_be_asked(name: str, small_corpus: Path, tmp_path: Path) -> None:
     config, cells = study_config([f"ablation={name}", "budget=tiny", "seeds=1", f"data.path={small_corpus}"], None)
     plan = plan_study(config, cells)
     assert {own.arm.name: own.pruned for own in plan.arms if own.pruned} == {}
@@ -35,6 +37,10 @@ def test_a_shipped_question_can_be_asked(name: str, small_corpus: Path) -> None:
     assert any(plan.question.primary.startswith(f"{judge.replace(' ', '_')}.") for judge in judges)
     for cell in plan.cells:
         assert {"tokenizer"} <= set(cell.sources), "everything that is judged comes from somewhere"
+    told = forecast(plan, tmp_path).text().splitlines()
+    assert told[0] == plan.question.question and told[-2].endswith(f"{len(plan.cells)} evaluations")
+    rows = [line.split() for line in told[2:-2]]
+    assert [row[:2] for row in rows] == [["run", cell.arm] for cell in plan.cells]
 
 
 def test_what_only_judging_changes_is_trained_by_nobody_and_known_apart(small_corpus: Path) -> None:

@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from evaluation.conftest import NODES
 
 from omnikit.cli import main
+from omnikit.cli.eval import composed, trained_system
 from omnikit.system import System
+from omnikit.wiring import Node
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +59,19 @@ def test_a_missing_corpus_says_how_to_make_one(tmp_path: Path, capsys: pytest.Ca
 def test_weights_without_parts_are_refused(tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", f"weights={tmp_path}", f"data.path={corpus}"]) == 2
     assert "holds no trained part" in capsys.readouterr().err
+
+
+def test_what_nobody_chooses_is_what_the_weights_were_trained_with(
+    tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = {
+        "emitter": Node("emitter/hidden_ctc", {"dim": 8, "layers": 1, "heads": 2}),
+        "format": Node("format/tagged"),
+    }
+    System.assemble({**NODES, **others}).save(tmp_path)
+    system = trained_system(composed([f"weights={tmp_path}"]))
+    assert [system.plan.nodes[slot].component for slot in others] == ["emitter/hidden_ctc", "format/tagged"]
+    assert system.emitter is system.part("emitter") and system.emitter.codebooks == system.part("backbone").codebooks
+    assert f"emitter: emitter/hidden_ctc, as {tmp_path} was trained" in capsys.readouterr().err
+    chosen = trained_system(composed([f"weights={tmp_path}", "format=plain_chain"]))
+    assert "format" not in chosen.parts, "another format than the trained one was asked for, and it has no weights"

@@ -97,6 +97,22 @@ def test_a_planted_gender_is_read_from_voices_that_were_not_seen() -> None:
     assert speed.accuracy.low < 0.5 < speed.accuracy.high
 
 
+def test_every_accuracy_is_made_of_utterances_in_which_classes_weigh_the_same() -> None:
+    test = utterances(48, 20, phonetic)
+    for reading in readings_of(phonetic):
+        for rate, scored in ((reading.accuracy, reading.scored), (reading.shuffled, reading.scored_shuffled)):
+            assert len(scored.numbers) == len(scored.hits) == len(scored.weights) == rate.num_items
+            assert sum(scored.hits) / sum(scored.weights) == pytest.approx(rate.value)
+        assert all(0 <= hit <= weight for hit, weight in zip(reading.scored.hits, reading.scored.weights, strict=True))
+        assert "scored" not in reading.as_dict() and Reading.from_dict(reading.as_dict()) == reading
+    weights = {}
+    speed = next(item for item in readings_of(phonetic) if item.factor == "speed")
+    for number, weight in zip(speed.scored.numbers, speed.scored.weights, strict=True):
+        label = test[number - 72].labels["speed"]
+        weights[label] = weights.get(label, 0.0) + weight
+    assert weights["slow"] == pytest.approx(weights["fast"]) and sum(weights.values()) == pytest.approx(48)
+
+
 def test_random_units_are_read_at_chance_and_mels_are_not() -> None:
     readings = readings_of(noise)
     for factor in ("phone", "speaker", "gender", "speed"):

@@ -12,6 +12,7 @@ import pytest
 from report.synthetic_sweep import BASELINE, BROKEN, EFFECTS, EQUAL, PRUNED, WORSE, make_sweep
 
 from omnikit.report.ablation_against import against, difference_of
+from omnikit.report.ablation_costs import is_told, study_cost_table, whole_study
 from omnikit.report.ablation_folder import Confusion, read_sweep
 from omnikit.report.ablation_plots import knob_plot, pareto
 from omnikit.report.ablation_results import Results, evaluate
@@ -149,6 +150,35 @@ def test_costs_are_means_of_finished_runs(results: Results) -> None:
     assert table is not None and "parameters, M" in table.head
     assert cost_text({"parameters": 2.1e6}, "parameters") == "2.1"
     assert cost_text({"odd": 1234.5}, "odd") == "1 234"
+
+
+def test_what_arms_share_is_in_what_each_takes_alone_and_once_in_the_study(tmp_path: Path, results: Results) -> None:
+    """All arms but one share a tokenizer of ten minutes; everyone has a detokenizer of a minute a seed of its own."""
+    folder = make_sweep(tmp_path / "shared")
+    for place in (folder / "cells").iterdir():
+        told = json.loads((place / "status.json").read_text())
+        arm, _, seed = place.name.rpartition("-")
+        key = "own" if arm == WORSE else "common"
+        told["cost"] |= {"evaluation_s": 30.0, "steps": 5}
+        told["trainings"] = [
+            {"key": key, "stage": "tokenizer", "wall_s": 600.0, "cpu_s": 500.0, "flops": 4e12},
+            {"key": f"{arm}{seed}", "stage": "detokenizer", "wall_s": 60.0, "cpu_s": 60.0, "flops": 1e12},
+        ]
+        (place / "status.json").write_text(json.dumps(told))
+    found = evaluate(read_sweep(folder))
+    table = study_cost_table(found)
+    assert table is not None and table.head[4:6] == ("alone, min", "own, min")
+    rows = {row[0].text: [box.text for box in row[1:]] for row in table.rows}
+    assert rows[EQUAL] == ["3", "4", "1", "14.5", "4.5", "7", "3"], "three detokenizers and evaluations are its own"
+    assert rows[WORSE] == ["3", "4", "0", "14.5", "14.5", "7", "7"]
+    assert rows[BROKEN] == ["2", "3", "1", "13.0", "3.0", "6", "2"], "of finished runs alone"
+    assert rows[PRUNED] == ["0", *["–"] * 6]
+    assert rows["the whole study, each training once"] == ["11", "13", "–", "–", "36.5", "–", "19"]
+    assert whole_study(found).seconds == 2 * 600 + 11 * (60 + 30)
+    assert not is_told(results) and study_cost_table(results) is None, "runs of an earlier version do not tell"
+    torn = next((folder / "cells").iterdir()) / "status.json"
+    torn.write_text(torn.read_text().replace('"wall_s": 60.0', '"wall_s": "long"'))
+    assert not is_told(evaluate(read_sweep(folder)))
 
 
 def test_numbers_are_written_with_care() -> None:

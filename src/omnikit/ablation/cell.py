@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -22,8 +23,9 @@ from typing import Any
 import yaml
 
 from omnikit.ablation import status as states
-from omnikit.ablation.costs import cell_cost, curves, measured_costs
+from omnikit.ablation.costs import cell_cost, curves, measured_costs, trainings
 from omnikit.ablation.files import read_json, read_lines, write_json, write_lines, write_text
+from omnikit.ablation.processes import GRACE_S, kill, stop, tied
 from omnikit.ablation.shortening import num_steps
 from omnikit.ablation.status import TAIL, cause, fresh, now, read_status, read_step, write_status
 from omnikit.data.locks import Locked, locked
@@ -89,7 +91,7 @@ class _Process:
         self.written = 0.0
 
     def run(self) -> int:
-        for name in ("SIGTERM", "SIGUSR1"):
+        for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), self._stop)
         try:
@@ -112,11 +114,15 @@ class _Process:
             print(f"{self.folder}: {why}\nIts status cannot be written: {error}", file=sys.stderr)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        """Ask the running command to save and end, as Ctrl-C does; without one, end at once."""
-        self.stopping = True
+        """Ask the running command to save and end, as Ctrl-C does, and kill it if it does not; without one, end."""
+        again, self.stopping = self.stopping, True
         if self.command is None or self.command.poll() is not None:
             raise _Preempted
-        self.command.send_signal(signal.SIGINT)
+        if not again:
+            self.command.send_signal(signal.SIGINT)
+            late = threading.Timer(GRACE_S, kill, [self.command])
+            late.daemon = True
+            late.start()
 
     def _train(self, step: Mapping[str, Any]) -> None:
         home, stage = self.shared / step["key"], step["stage"]
@@ -154,7 +160,8 @@ class _Process:
         parts = [folder for folder in source_folders(self.cell["sources"], self.shared).values() if folder]
         cost = cell_cost([(step["config"]["stage"], folder) for step, folder in steps], parts, evaluation_s)
         cost |= measured_costs(read_lines(self.folder / SCORES))
-        self._say(state=states.DONE, ended=now(), stage=None, exception=None, cost=cost)
+        taken = trainings((step["key"], step["stage"], folder) for step, folder in steps)
+        self._say(state=states.DONE, ended=now(), stage=None, exception=None, cost=cost, trainings=taken)
 
     def _run(self, words: Sequence[str], log: Path, held: tuple[int, ...]) -> None:
         """Run one command of omnikit, keep what it says, and raise where it fails."""
@@ -170,6 +177,7 @@ class _Process:
                 stderr=subprocess.STDOUT,
                 encoding="utf-8",
                 errors="replace",
+                env=tied(os.environ),
                 start_new_session=True,
                 pass_fds=held if os.name == "posix" else (),
             )
@@ -182,9 +190,7 @@ class _Process:
                     self._hear(line.rstrip("\n"))
                 code = self.command.wait()
             finally:  # a full disk must not leave a command behind
-                if self.command.poll() is None:
-                    self.command.terminate()
-                    self.command.wait()
+                stop([self.command])
         if self.stopping:
             raise _Preempted
         if code != 0:

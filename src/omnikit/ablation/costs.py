@@ -22,7 +22,7 @@ MEASURED = {
 
 
 def cell_cost(steps: Sequence[tuple[Mapping[str, Any], Path]], parts: Iterable[Path], evaluation_s: float) -> dict:
-    """The cost of a cell, of steps that it shares with others too: (stage config, folder of its run) each.
+    """The cost of a cell as if it were alone, so of steps that others use too: (stage config, folder of its run) each.
 
     `parameters` counts the trained parts that are judged; `tokens` and `audio_s` are what the batches of the stages
     hold at most; memory is the largest of any stage. `flops` are those of a run's first step times its steps, of
@@ -47,6 +47,28 @@ def cell_cost(steps: Sequence[tuple[Mapping[str, Any], Path]], parts: Iterable[P
     }
     if steps and all(counted):
         found["flops"] = sum(cost["flops_per_step"] * cost["steps"] for cost in costs)
+    return found
+
+
+def trainings(steps: Iterable[tuple[str, str, Path]]) -> list[dict[str, Any]]:
+    """What each training took, (key, stage, folder of its run), by the key under which cells share it.
+
+    `flops` is null where they could not be counted.
+    """
+    found = []
+    for key, stage, folder in steps:
+        cost = read_json(folder / "cost.json")
+        each = cost.get("flops_per_step")
+        found.append(
+            {
+                "key": key,
+                "stage": stage,
+                "wall_s": cost["wall_s"],
+                "cpu_s": cost["process_s"],
+                "steps": cost["steps"],
+                "flops": each * cost["steps"] if each else None,
+            }
+        )
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 from omnikit.ablation.cell import COMMAND, finished, with_weights
 from omnikit.ablation.files import read_json, write_text
 from omnikit.ablation.plan import Plan, Step
+from omnikit.ablation.processes import tied
 from omnikit.ablation.status import cause
 from omnikit.data.locks import locked
 from omnikit.errors import OmnikitError
@@ -53,6 +55,7 @@ def _run(step: Step, home: Path, folder: Path) -> None:
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         errors="replace",
+        env=tied(os.environ),
     )
     if done.returncode != 0:
         raise OmnikitError(

@@ -16,7 +16,10 @@ from omnikit.errors import OmnikitError
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a plan will do in a folder, and what it takes as far as earlier runs tell (None: unknown)."""
+    """What a plan will do in a folder, and what it takes as far as earlier runs tell (None: unknown).
+
+    `seconds` are those of all processes; `jobs` of them run at a time.
+    """
 
     plan: Plan
     folder: Path
@@ -26,6 +29,12 @@ class Forecast:
     seconds: float | None
     unknown: Sequence[str]
     memory_mb: int | None
+    jobs: int
+
+    @property
+    def clock_s(self) -> float | None:
+        """The expected time by the clock: the processes of all divided by those at a time."""
+        return None if self.seconds is None else self.seconds / max(1, min(self.jobs, len(self.todo)))
 
     def document(self) -> dict[str, Any]:
         """The forecast as plain data."""
@@ -48,7 +57,9 @@ class Forecast:
             "runs_done": len(self.steps_done),
             "steps": sum(step.steps for step in self.steps_todo),
             "evaluations": len(self.todo),
-            "expected_s": None if self.seconds is None else round(self.seconds),
+            "expected_s": None if self.clock_s is None else round(self.clock_s),
+            "expected_process_s": None if self.seconds is None else round(self.seconds),
+            "cells_at_a_time": self.jobs,
             "expected_memory_mb": self.memory_mb,
             "unknown": list(self.unknown),
         }
@@ -78,18 +89,19 @@ class Forecast:
         return "\n".join(lines)
 
     def _time(self) -> str:
-        if self.seconds is None:
+        if self.clock_s is None:
             return f"unknown (no earlier run of {', '.join(self.unknown)})"
-        hours, minutes = divmod(round(self.seconds / 60), 60)
-        one = f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{self.seconds:.0f} s"
-        return f"{one}, one cell after another, as earlier runs took"
+        hours, minutes = divmod(round(self.clock_s / 60), 60)
+        one = f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{self.clock_s:.0f} s"
+        how = "one cell after another" if self.jobs == 1 else f"{self.jobs} cells at a time"
+        return f"{one}, {how}, as earlier runs took"
 
     def _memory(self) -> str:
-        return "unknown" if self.memory_mb is None else f"{self.memory_mb / 1024:.1f} GB at most in earlier runs"
+        return "unknown" if self.memory_mb is None else f"{self.memory_mb / 1024:.1f} GiB at most in earlier runs"
 
 
-def forecast(plan: Plan, folder: Path) -> Forecast:
-    """Look at what is on disk, and at what earlier runs beside it cost."""
+def forecast(plan: Plan, folder: Path, jobs: int = 1) -> Forecast:
+    """Look at what is on disk, and at what earlier runs beside it cost; `jobs` cells will run at a time."""
     todo = [cell for cell in {cell.id: cell for cell in plan.cells}.values() if not is_done(folder / cell.folder)]
     wanted = {step.key: step for cell in todo for step in cell.steps}
     done = [step for step in plan.steps().values() if _is_finished(folder, step)]
@@ -102,7 +114,7 @@ def forecast(plan: Plan, folder: Path) -> Forecast:
         unknown.add("evaluation")
     seconds = None if unknown else sum(filter(None, times.values())) + len(todo) * (judging or 0.0)
     memory = known.memory_mb({step.stage for step in left}) if left else None
-    return Forecast(plan, folder, todo, left, done, seconds, sorted(unknown), memory)
+    return Forecast(plan, folder, todo, left, done, seconds, sorted(unknown), memory, jobs)
 
 
 def _is_finished(folder: Path, step: Step) -> bool:

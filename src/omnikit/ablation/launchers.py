@@ -18,9 +18,14 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from omnikit.ablation.cell import PREEMPTED
+from omnikit.ablation.processes import GRACE_S, stop, tied
 from omnikit.errors import OmnikitError, unknown_name
 
 POLL_S = 0.2
+CELL_GRACE_S = GRACE_S + 10.0
+"""A cell gives its command that time, and needs a moment itself."""
+CELLS_AT_ONCE = 4
+"""Cells that share the cores of a machine, at most, where nobody says how many."""
 
 
 class Launcher(Protocol):
@@ -35,10 +40,25 @@ def words_of(folder: Path) -> list[str]:
     return [sys.executable, "-m", "omnikit", "ablate", "--cell", str(folder)]
 
 
+def num_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cells_at_once(gpus: Sequence[int | str], has_accelerator: bool) -> int:
+    """How many cells run at a time where nobody says: one for every GPU that is named, else as the cores allow.
+
+    An accelerator that nobody names has one cell at a time.
+    """
+    if gpus or has_accelerator:
+        return max(1, len(gpus))
+    return min(num_cores(), CELLS_AT_ONCE)
+
+
 def environment(slot: int, jobs: int, gpus: Sequence[int | str], threads: int | None) -> dict[str, str]:
     """What the process in place `slot` of `jobs` finds in its environment: its share of the cores, and its GPU."""
     found = dict(os.environ)
-    share = threads or ((os.cpu_count() or 1) // jobs if jobs > 1 and "OMP_NUM_THREADS" not in found else None)
+    share = threads or (num_cores() // jobs if jobs > 1 and "OMP_NUM_THREADS" not in found else None)
     if share is not None:
         found["OMP_NUM_THREADS"] = str(max(1, share))
     if gpus:
@@ -57,13 +77,14 @@ class Local:
     def run(self, folders: Sequence[Path]) -> Iterator[tuple[Path, int]]:
         """Start the next cell as soon as a place is free."""
         waiting = list(reversed(folders))
+        jobs = min(self.jobs, len(waiting))
         running: dict[int, tuple[Path, subprocess.Popen[bytes]]] = {}
         try:
             while waiting or running:
-                for slot in range(self.jobs):
+                for slot in range(jobs):
                     if waiting and slot not in running:
                         folder = waiting.pop()
-                        running[slot] = (folder, self._start(folder, slot))
+                        running[slot] = (folder, start(folder, environment(slot, jobs, self.gpus, self.threads)))
                 ended = [slot for slot, (_, process) in running.items() if process.poll() is not None]
                 if not ended:
                     time.sleep(POLL_S)
@@ -71,35 +92,29 @@ class Local:
                     folder, process = running.pop(slot)
                     yield folder, int(process.returncode)
         finally:
-            for _, process in running.values():
-                process.terminate()
-            for _, process in running.values():
-                process.wait()
+            stop([process for _, process in running.values()], CELL_GRACE_S)
 
-    def _start(self, folder: Path, slot: int) -> subprocess.Popen[bytes]:
-        with (folder / "process.txt").open("ab") as log:
-            return subprocess.Popen(
-                words_of(folder),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment(slot, self.jobs, self.gpus, self.threads),
-                start_new_session=True,
-            )
+
+def start(folder: Path, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """The process of a cell, which ends with this one and writes what it says into `process.txt`."""
+    with (folder / "process.txt").open("ab") as log:
+        return subprocess.Popen(
+            words_of(folder),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=tied(variables),
+            start_new_session=True,
+        )
 
 
 def run_here(folder: Path, variables: Mapping[str, str]) -> tuple[Path, int]:
     """Run a cell as a process and wait for it; where the waiting is broken off, the cell saves and ends first."""
-    with (folder / "process.txt").open("ab") as log:
-        process = subprocess.Popen(
-            words_of(folder), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **variables}
-        )
-        try:
-            return folder, process.wait()
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
+    process = start(folder, {**os.environ, **variables})
+    try:
+        return folder, process.wait()
+    finally:
+        stop([process], CELL_GRACE_S)
 
 
 @dataclass(frozen=True)
@@ -171,14 +186,13 @@ class CellJob:
 
     def __call__(self, folder: str) -> int:
         """Run the cell; what it says goes to the log of the job."""
-        self.process = subprocess.Popen(words_of(Path(folder)), stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen(words_of(Path(folder)), stdin=subprocess.DEVNULL, env=tied(os.environ))
         return self.process.wait()
 
     def checkpoint(self, folder: str) -> Any:
         """What submitit calls when the place is wanted back: let the cell save, and ask for another turn."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait()
+        if self.process is not None:
+            stop([self.process], CELL_GRACE_S)
         return _library("submitit", "submitit").helpers.DelayedSubmission(CellJob(), folder)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omnikit.ablation import status as states
 from omnikit.ablation.cell import BUSY, OK, is_busy, is_done, prepare
@@ -117,28 +118,41 @@ def run_cells(
     while waiting:
         _wait_for(waiting)
         again: list[Path] = []
-        run = launcher.run([place for place in waiting if not is_done(place)])
         stopped = False
-        for place, code in run:
-            _settle(place, code)
-            told(by_folder[place], read_status(place)["state"])
-            if is_done(place):
-                continue
-            if code in (ENDED_EARLY, BUSY):
-                turns[place] += 1
-                if turns[place] <= MORE_TURNS:
+        with _closed_at_the_end(launcher, [place for place in waiting if not is_done(place)]) as run:
+            for place, code in run:
+                _settle(place, code)
+                told(by_folder[place], read_status(place)["state"])
+                if is_done(place):
+                    continue
+                if code in (ENDED_EARLY, BUSY):
+                    turns[place] += 1
+                    if turns[place] <= MORE_TURNS:
+                        again.append(place)
+                    continue
+                attempts[place] += 1
+                if attempts[place] <= on_failure.retries:
                     again.append(place)
-                continue
-            attempts[place] += 1
-            if attempts[place] <= on_failure.retries:
-                again.append(place)
-            elif on_failure.stop:
-                stopped = True
-                break
-        if hasattr(run, "close"):
-            run.close()
+                elif on_failure.stop:
+                    stopped = True
+                    break
         waiting = [] if stopped else again
     return [_failure(folder, cell) for cell in missing(folder, cells)]
+
+
+@contextmanager
+def _closed_at_the_end(launcher: Launcher, places: Sequence[Path]) -> Iterator[Iterator[tuple[Path, int]]]:
+    """What a launcher yields; at the end, also an early one, it has stopped its cells, and each of them says so."""
+    run = launcher.run(places)
+    try:
+        yield run
+    finally:
+        if hasattr(run, "close"):
+            run.close()
+        for place in places:
+            found = read_status(place)
+            if found["state"] == states.RUNNING and not is_busy(place):  # killed before it could say so itself
+                _say(place, found | {"state": states.PREEMPTED, "ended": now(), "exception": "killed"})
 
 
 def _wait_for(places: Sequence[Path]) -> None:
@@ -156,11 +170,15 @@ def _settle(place: Path, code: int) -> None:
     if found["state"] in (states.QUEUED, states.RUNNING) and code not in (OK, BUSY):
         log = place / "process.txt"
         lines = log.read_text(errors="replace").splitlines()[-TAIL:] if log.exists() else []
-        found |= {"state": states.FAILED, "ended": now(), "exception": cause(lines, code)}
-        try:
-            write_status(place, found)
-        except OSError as error:
-            print(f"{place}: its status cannot be written: {error}", file=sys.stderr)
+        _say(place, found | {"state": states.FAILED, "ended": now(), "exception": cause(lines, code)})
+
+
+def _say(place: Path, status: dict[str, Any]) -> None:
+    """Write a cell's status in its place, as far as there is room."""
+    try:
+        write_status(place, status)
+    except OSError as error:
+        print(f"{place}: its status cannot be written: {error}", file=sys.stderr)
 
 
 def _failure(folder: Path, cell: Cell) -> Failure:

@@ -36,6 +36,7 @@ def fresh() -> dict[str, Any]:
         "exception": None,
         "log_tail": [],
         "cost": {},
+        "trainings": [],
     }
 
 

@@ -22,11 +22,12 @@ HELP = """Run an ablation study: every arm of a question with every seed, each c
   omnikit ablate ablation=tokenizer_swap budget=tiny              into runs/ablations/tokenizer_swap-tiny
   omnikit ablate ablation=tokenizer_swap budget=tiny --dry-run    what would run, what is done, how long it takes
   omnikit ablate --file my_question.yaml seeds=[0,1,2,3] on_failure=retry:1        a question of your own
-  omnikit ablate ablation=style_module launcher=local launcher.jobs=4 launcher.gpus=[0,1,2,3]
+  omnikit ablate ablation=style_module launcher.gpus=[0,1,2,3]                 a cell a GPU
   omnikit ablate ablation=style_module launcher=submitit launcher.parameters.slurm_partition=gpu
 
 Keys of conf/ablate.yaml are settings of the study (budget, seeds, out, on_failure, match, launcher …); overrides of any
-other key go to every cell. The same command again runs only what is missing. Exit code 3: a cell failed.
+other key go to every cell. The same command again runs only what is missing. Ctrl-C and SIGTERM let running cells save
+and end; a second Ctrl-C kills them. Exit code 3: a cell failed.
 """
 
 
@@ -45,17 +46,29 @@ def run(args: argparse.Namespace) -> int:
         from omnikit.ablation.cell import run_cell
 
         return run_cell(Path(args.cell))
+    from omnikit.ablation.processes import Stopped, stoppable
+
+    try:
+        with stoppable():
+            return _ask(args)
+    except Stopped as stopped:
+        print(f"stopped by {stopped}; the same command goes on where it is.", file=sys.stderr)
+        return stopped.code
+
+
+def _ask(args: argparse.Namespace) -> int:
     from omnikit.ablation.launchers import make_launcher
     from omnikit.ablation.runner import OnFailure, opened, refuse_another_plan, run_cells
 
     config, cells = study_config(args.overrides, args.file)
     on_failure = OnFailure.parse(str(config["on_failure"]))
+    launcher_node = _with_jobs(config["launcher"])
     plan = plan_study(config, cells, make_data=not args.dry_run)
     folder = sweep_folder(config, plan)
-    launcher = make_launcher(config["launcher"], folder)
+    launcher = make_launcher(launcher_node, folder)
     if args.dry_run:
         refuse_another_plan(folder, plan)
-        return _tell_plan(plan, folder, args.json)
+        return _tell_plan(plan, folder, int(launcher_node["jobs"]), args.json)
     with opened(folder, plan) as todo:
         from omnikit.cli.ablate_view import View
 
@@ -67,6 +80,17 @@ def run(args: argparse.Namespace) -> int:
         with View(folder, todo) as view:
             failures = run_cells(folder, todo, launcher, on_failure, view.ended)
     return _tell_end(plan, folder, failures, args.json)
+
+
+def _with_jobs(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A launcher's settings with the number of cells at a time, where it is left to the machine (null)."""
+    if node.get("jobs") is not None or node["name"] != "local":
+        return dict(node)
+    import torch
+
+    from omnikit.ablation.launchers import cells_at_once
+
+    return {**node, "jobs": cells_at_once(node["gpus"], torch.accelerator.is_available())}
 
 
 def study_config(overrides: Sequence[str], file: str | None) -> tuple[dict[str, Any], list[str]]:
@@ -178,10 +202,10 @@ def _num_pruned(plan: Plan) -> int:
     return sum(own.pruned is not None for own in plan.arms)
 
 
-def _tell_plan(plan: Plan, folder: Path, as_json: bool) -> int:
+def _tell_plan(plan: Plan, folder: Path, jobs: int, as_json: bool) -> int:
     from omnikit.ablation.forecast import forecast
 
-    told = forecast(plan, folder)
+    told = forecast(plan, folder, jobs)
     print(json.dumps(told.document(), indent=1) if as_json else told.text())
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compose, load the trained parts, judge them, print."""
-    from omnikit.cli.config import compose_config, read_config
+    from omnikit.cli.config import read_config
     from omnikit.data.corpus import read_summary, write_text
     from omnikit.evaluation.cascade import END_TO_END
     from omnikit.evaluation.figures import markdown
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.config is not None and args.overrides:
         raise OmnikitError("--config is whole by itself; leave overrides away.")
-    config = compose_config("eval", args.overrides) if args.config is None else read_config(args.config)
+    config = composed(args.overrides, args.stages) if args.config is None else read_config(args.config)
     corpus = Path(config["data"]["path"])
     check_corpus(corpus)
     if args.stages is not None:
@@ -101,6 +101,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def composed(overrides: Sequence[str], run: str | None = None) -> dict[str, Any]:
+    """The config of an evaluation, with the parts that its weights were trained with where it chooses no others.
+
+    The weights are those of the folder `run`, where it is given and no others are.
+    """
+    from omnikit.cli.config import compose_config
+    from omnikit.training.choices import as_trained
+
+    config = compose_config("eval", overrides)
+    if run is not None and not any(item.startswith("weights=") for item in overrides):
+        config["weights"] = str(Path(run) / "system")
+    trained = as_trained(config, compose_config("eval", []))
+    for slot, node in trained.items():
+        _say(f"{slot}: {node['component']}, as {config['weights']} was trained")
+    return {**config, **trained}
+
+
 def _judge_stages(args: argparse.Namespace, config: Mapping[str, Any], corpus: Path) -> int:
     """The figures of a run before its first stage of the mind and after each, side by side."""
     from omnikit.data.corpus import read_summary
@@ -113,11 +130,9 @@ def _judge_stages(args: argparse.Namespace, config: Mapping[str, Any], corpus: P
     if args.scores is not None or args.takes is not None or args.html is not None:
         raise OmnikitError("--stages prints a table or JSON alone; leave --scores, --takes and --html away.")
     run = Path(args.stages)
-    named = args.config is not None or any(item.startswith("weights=") for item in args.overrides)
-    whole = config if named else {**config, "weights": str(run / "system")}
     wires = [Wire.parse(text) for text in config["system"]["wires"]]
     columns = {}
-    for moment in moments(run, weight_folders(whole)):
+    for moment in moments(run, weight_folders(config)):
         _say(f"judging {run} {moment.name}")
         system = system_at(moment, wires, config["seed"])
         judgement = judge_all(

@@ -40,9 +40,9 @@ def run(args: argparse.Namespace) -> int:
     from omnikit.report.ablation_against import against, against_tables
     from omnikit.report.ablation_folder import read_sweep
     from omnikit.report.ablation_listening import prompts
-    from omnikit.report.ablation_page import about, answer, render_ablation
+    from omnikit.report.ablation_page import about, all_tables, answer, render_ablation
     from omnikit.report.ablation_results import evaluate
-    from omnikit.report.ablation_tables import all_tables, difference_table, result_tables
+    from omnikit.report.ablation_tables import difference_table, result_tables
     from omnikit.report.ablation_writers import csv_text, jsonl, latex, markdown, markdown_table
 
     results = evaluate(read_sweep(args.sweep))

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from omnikit.data.phones import PHONE_INDEX
-from omnikit.data.records import read_records, schema_problems
+from omnikit.data.records import read_records
 from omnikit.data.speech_batches import pad_audio
 from omnikit.data.texts import normalise_text
 from omnikit.errors import DataError
-from omnikit.evaluation.material import BATCH_S, Record, ear_rate, in_batches, rows_of, waves_of
+from omnikit.evaluation.material import BATCH_S, Record, checked, ear_rate, in_batches, rows_of, waves_of
 from omnikit.metrics.phonetics import frame_phones
 from omnikit.nn.spectrogram import Spectrogram
 from omnikit.slots.tokenizer import SpeechTokenizer
@@ -77,10 +77,7 @@ def drawn_by_voice(corpus: Path, files: Sequence[str], num_items: int, seed: int
         queues.setdefault(voice, []).append(record)
     deepest = max((len(queue) for queue in queues.values()), default=0)
     turns = [queue[depth] for depth in range(deepest) for _, queue in sorted(queues.items()) if depth < len(queue)]
-    for record in turns[:num_items]:
-        for field, what in schema_problems(record):
-            raise DataError(f"{corpus}: record {record['id']}: {field}: {what}")
-    return turns[:num_items]
+    return checked(corpus, turns[:num_items])
 
 
 def without_texts(records: Sequence[Record], others: Sequence[Record]) -> list[Record]:

@@ -16,8 +16,9 @@ import torch
 from omnikit.data.buckets import length_batches
 from omnikit.data.media import load_audio, resample
 from omnikit.data.phones import PHONE_INDEX
-from omnikit.data.records import read_records
+from omnikit.data.records import read_records, schema_problems
 from omnikit.data.speech_batches import pad_audio
+from omnikit.errors import DataError
 from omnikit.evaluation.figures import Names
 from omnikit.metrics.rates import edit_distance
 from omnikit.slots.backbone import Segment
@@ -32,12 +33,23 @@ Result = TypeVar("Result")
 
 
 def chosen(corpus: Path, name: str, num_items: int, seed: int) -> list[Record]:
-    """At most `num_items` records of the file `name` (e.g. `speech.test`), drawn by `seed`, in file order."""
-    records: list[Record] = list(read_records(corpus / f"{name}.jsonl"))
+    """At most `num_items` records of the file `name` (e.g. `speech.test`), drawn by `seed`, in file order.
+
+    Those that are drawn are held against the schema; raises `DataError` for one that breaks it.
+    """
+    records: list[Record] = list(read_records(corpus / f"{name}.jsonl", validate=False))
     if len(records) <= num_items:
-        return records
+        return checked(corpus, records)
     picks = np.random.default_rng([seed, *name.encode()]).choice(len(records), size=num_items, replace=False)
-    return [records[index] for index in sorted(picks)]
+    return checked(corpus, [records[index] for index in sorted(picks)])
+
+
+def checked(corpus: Path, records: list[Record]) -> list[Record]:
+    """The records, each of which keeps the schema. Raises `DataError` for the first that does not."""
+    for record in records:
+        for field, what in schema_problems(record):
+            raise DataError(f"{corpus}: record {record.get('id')}: {field}: {what}")
+    return records
 
 
 def by_voice(records: Sequence[Record]) -> Names:

@@ -6,7 +6,7 @@ Letters: N training utterances, M test utterances, T frames, K codebooks, C clas
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,11 +29,24 @@ PRIOR = 5.0
 
 
 @dataclass(frozen=True)
+class Scored:
+    """What an accuracy was summed over: numbers of test utterances, and for each its `hits` and what all would be.
+
+    Classes weigh the same in all utterances together, so Σ `hits` / Σ `weights` is the balanced accuracy. The weights
+    depend on the utterances alone, so they are equal for all that is compared on them.
+    """
+
+    numbers: tuple[int, ...] = ()
+    hits: tuple[float, ...] = ()
+    weights: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class Reading:
     """What one kind of probe (`reader`) reads of `factor` from `view`: balanced accuracy and its shuffled control.
 
     Intervals are over voices, at 95 % for all readers of this factor and view together (Bonferroni), so that the
-    strongest one may be picked afterwards.
+    strongest one may be picked afterwards. `scored` and `scored_shuffled` are the utterances behind them.
     """
 
     factor: str
@@ -43,6 +56,8 @@ class Reading:
     num_voices: int
     accuracy: Rate
     shuffled: Rate
+    scored: Scored = field(default=Scored(), compare=False, repr=False)
+    scored_shuffled: Scored = field(default=Scored(), compare=False, repr=False)
 
     @property
     def chance(self) -> float:
@@ -50,8 +65,9 @@ class Reading:
         return 1 / self.num_classes
 
     def as_dict(self) -> dict[str, Any]:
-        """The reading as plain data."""
-        return {**asdict(self), "chance": self.chance}
+        """The reading as plain data, without the single utterances."""
+        plain = {name: value for name, value in asdict(self).items() if not name.startswith("scored")}
+        return {**plain, "chance": self.chance}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Reading:
@@ -232,7 +248,7 @@ def _reading(
     view: str, trial: Trial, reader: str, answers: Answers, heard: Sequence[Heard], num_readers: int
 ) -> Reading:
     """Balanced accuracies of a reader's answers, with intervals over voices."""
-    rates = []
+    rates, scored = [], []
     for given in (answers.true, answers.shuffled):
         numbers = sorted(given)
         labels = [trial.labels[number] for number in numbers]
@@ -248,5 +264,32 @@ def _reading(
             num_items=len(numbers),
         )
         rates.append(rate)
+        scored.append(_scored(numbers, labels, [given[number] for number in numbers]))
     num_voices = len({heard[number].voice for number in answers.true})
-    return Reading(trial.factor, view, reader, trial.num_classes, num_voices, *rates)
+    return Reading(
+        trial.factor,
+        view,
+        reader,
+        trial.num_classes,
+        num_voices,
+        accuracy=rates[0],
+        shuffled=rates[1],
+        scored=scored[0],
+        scored_shuffled=scored[1],
+    )
+
+
+def _scored(numbers: Sequence[int], labels: Sequence[np.ndarray], said: Sequence[np.ndarray]) -> Scored:
+    """Utterances with the right answers in them, by classes [1] or [T] each, so weighed that no class outweighs."""
+    asked = np.concatenate([*labels, np.empty(0, int)])
+    classes, counts = np.unique(asked[asked != UNUSED], return_counts=True)
+    if not len(classes):
+        return Scored()
+    weight = np.zeros(classes.max() + 1)
+    weight[classes] = counts.sum() / (len(classes) * counts)
+    hits, weights = [], []
+    for own, given in zip(labels, said, strict=True):
+        each = np.where(own == UNUSED, 0.0, weight[own.clip(0)])
+        hits.append(float(each[own == given].sum()))
+        weights.append(float(each.sum()))
+    return Scored(tuple(numbers), tuple(hits), tuple(weights))

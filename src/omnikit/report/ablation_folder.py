@@ -68,6 +68,17 @@ class Take:
 
 
 @dataclass(frozen=True)
+class Training:
+    """A training that a cell needed; cells that name the same `key` used one and the same."""
+
+    key: str
+    stage: str
+    wall_s: float
+    cpu_s: float
+    flops: float | None
+
+
+@dataclass(frozen=True)
 class Arm:
     """One answer to the question of a sweep: what it changes, and why it could not run, if it could not."""
 
@@ -91,6 +102,7 @@ class Cell:
     step: int | None
     log_tail: tuple[str, ...]
     cost: Mapping[str, float]
+    trainings: tuple[Training, ...]
     scores: tuple[Score, ...]
     curves: Mapping[tuple[str, str], np.ndarray]
     """Rows of (step, value) by stage and name."""
@@ -225,6 +237,7 @@ class _Reader:
             step=step if isinstance(step, int) else None,
             log_tail=tuple(map(str, tail)) if isinstance(tail, list) else (),
             cost=_numbers(status.get("cost")),
+            trainings=_trainings(status.get("trainings")),
             scores=scores,
             curves=self._curves() if inside else {},
             takes=self._takes() if inside else (),
@@ -406,6 +419,18 @@ def _finite(value: object) -> TypeGuard[float]:
 
 def _numbers(found: object) -> dict[str, float]:
     return {str(k): float(v) for k, v in found.items() if _finite(v)} if isinstance(found, dict) else {}
+
+
+def _trainings(found: object) -> tuple[Training, ...]:
+    """The trainings of a cell, none where one of them is not told whole."""
+    made = []
+    for item in found if isinstance(found, list) else []:
+        told = item if isinstance(item, dict) else {}
+        key, wall, cpu, flops = (told.get(name) for name in ("key", "wall_s", "cpu_s", "flops"))
+        if not (isinstance(key, str) and _finite(wall) and _finite(cpu)):
+            return ()
+        made.append(Training(key, str(told.get("stage")), wall, cpu, float(flops) if _finite(flops) else None))
+    return tuple(made)
 
 
 def _text(value: object) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from string import Template
 
 from omnikit.report.ablation_against import Against, against_tables
+from omnikit.report.ablation_costs import is_told, study_cost_table, whole_study
 from omnikit.report.ablation_folder import Confusion
 from omnikit.report.ablation_listening import Prompt, listening_html
 from omnikit.report.ablation_maps import confusion_plot, use_plot
@@ -98,7 +99,7 @@ def about(results: Results) -> dict[str, str]:
     started = sorted(cell.started for cell in sweep.cells if cell.started)
     ended = sorted(cell.ended for cell in sweep.cells if cell.ended)
     hosts = sorted({cell.host for cell in sweep.cells if cell.host})
-    seconds = sum(cell.cost.get("wall_s", 0.0) for cell in sweep.cells)
+    seconds = whole_study(results).seconds if is_told(results) else None
     told = {
         "sweep": f"{sweep.name}{f' ({sweep.kind})' if sweep.kind else ''}",
         "runs": f"{states['done']}/{len(sweep.cells)} done"
@@ -109,13 +110,26 @@ def about(results: Results) -> dict[str, str]:
         "began": _minute(started[0]) if started else "–",
         "ended": _minute(ended[-1]) if ended else "–",
         "machines": ", ".join(hosts) or "not said",
-        "time of all finished runs": f"{seconds / 60:.1f} min",
     }
+    if seconds is not None:
+        told["time of all processes"] = f"{seconds / 60:.1f} min, trainings that runs share once"
     return told
 
 
 def _minute(stamp: str) -> str:
     return stamp[:16].replace("T", " ")
+
+
+def all_tables(results: Results) -> list[Table]:
+    """Every table, in reading order."""
+    costs = (cost_table(results), study_cost_table(results))
+    return [
+        *result_tables(results),
+        *(difference_table(results, column) for column in compared(results)),
+        *filter(None, costs),
+        arm_table(results),
+        signature_table(results),
+    ]
 
 
 def html_table(table: Table) -> str:
@@ -218,7 +232,8 @@ def _cost(results: Results) -> str:
     table = cost_table(results)
     front = front_plot(results, results.primary[0]) if results.primary else None
     caption = "Dashed: the arms that no other beats in both. Bars: ± standard deviation over seeds."
-    return (figure(front, caption) if front else "") + (html_table(table) if table else "")
+    tables = (table, study_cost_table(results))
+    return (figure(front, caption) if front else "") + "".join(html_table(found) for found in tables if found)
 
 
 def _curves(curves: Sequence[tuple[str, str]]) -> str:

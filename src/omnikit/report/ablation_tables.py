@@ -15,6 +15,7 @@ from omnikit.report.ablation_results import ArmResult, Column, Entry, Results
 COLUMNS_EACH, HEAD_LENGTH = 5, 130
 """A table has at most so many columns, and so many letters in their heads."""
 NOTHING = "–"
+SHARED = "Trainings that a run shares with others count in full, as often as they are used."
 SCOPES = {
     "both": "other seeds and items",
     "test_set": "other items, not other seeds",
@@ -190,7 +191,7 @@ def p_text(value: float) -> str:
 
 
 def cost_table(results: Results) -> Table | None:
-    """What every arm cost, as means over finished runs; None where no run tells."""
+    """What a run of every arm costs, as means over finished ones; None where no run tells."""
     names = cost_names(results)
     if not names:
         return None
@@ -199,7 +200,7 @@ def cost_table(results: Results) -> Table | None:
         cells = [Box(cost_text(arm.cost, name) if name in arm.cost else NOTHING) for name in names]
         rows.append((Box(name_of(results, arm)), Box(str(arm.num_done)), *cells))
     head = ("arm", "runs", *(COSTS[name].title if name in COSTS else name for name in names))
-    return Table("Cost, mean over finished runs", head, tuple(rows))
+    return Table("Cost of one run as if alone, mean over finished runs", head, tuple(rows), (SHARED,))
 
 
 def cost_names(results: Results) -> list[str]:
@@ -252,18 +253,6 @@ def _items(results: Results, column: Column) -> str:
             num, clusters = len(items.clusters), len(set(items.clusters.tolist()))
             return f"{num} in {clusters} clusters" if clusters < num else f"{num}, each its own cluster"
     return "a single number"
-
-
-def all_tables(results: Results) -> list[Table]:
-    """Every table, in reading order."""
-    cost = cost_table(results)
-    return [
-        *result_tables(results),
-        *(difference_table(results, column) for column in compared(results)),
-        *([cost] if cost else []),
-        arm_table(results),
-        signature_table(results),
-    ]
 
 
 def compared(results: Results) -> Sequence[Column]:

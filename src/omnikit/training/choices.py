@@ -46,6 +46,20 @@ def weight_folders(config: Mapping[str, Any], earlier: Sequence[Path] = ()) -> d
     return found
 
 
+def as_trained(config: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The parts of the root `weights` that are others than the config's, where that was left as `default` has it.
+
+    So a system is judged with the format, the emitter and whatever else it was trained with, unless others are chosen.
+    """
+    if not config.get("weights"):
+        return {}
+    root, found = locate(str(config["weights"])), {}
+    for slot, node in slot_nodes(config).items():
+        if node == default.get(slot) and (root / slot / CARD).is_file() and not _holds(root / slot, node["component"]):
+            found[slot] = {"component": read_card(root / slot)["id"]}
+    return found
+
+
 def chosen_nodes(config: Mapping[str, Any], weights: Mapping[str, Path]) -> dict[str, Node]:
     """Nodes for negotiation; a trained component brings the parameters it was made with.
 
