@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from omnikit.backbones.constrained import Automaton, Marks, Pieces, Vocabulary
+from omnikit.backbones.lean import LeanTwin
 from omnikit.backbones.lora import (
     LORA,
     ROWS,
@@ -38,6 +39,7 @@ from omnikit.backbones.models import (
 )
 from omnikit.backbones.packing import Packing, read_packed
 from omnikit.backbones.pens import EmitterPen, Pen
+from omnikit.backbones.reading import ModelReader
 from omnikit.backbones.rows import FRAME, RowLayout, Rows
 from omnikit.backbones.text_tokenizer import ByteBPE, PublishedTokenizer, TextTokenizer, train_text_tokenizer
 from omnikit.backbones.unit_vocabulary import UnitVocabulary, spellings
@@ -346,7 +348,8 @@ class HFCausal(Backbone):
         if emitter is not None:
             hand = emitter.hand(self, len(batch.ids), lambda logits: choose(logits, temperature, generator))
             pen = EmitterPen(table, automaton, batch, self._layout, emitter, hand)
-        yield from Writer(self._packed.of(self.model), self._logits, self.text.controls["end"][0]).write(
+        reader = self._lean.of(self.model) or ModelReader(self._packed.of(self.model))
+        yield from Writer(reader, self._logits, self.text.controls["end"][0]).write(
             embeds,
             pads,
             generator=generator,
@@ -369,7 +372,7 @@ class HFCausal(Backbone):
             whole = published_model(self._pretrained, self.width, self.max_positions, self.num_tokens)
         else:
             whole = random_model(self._sizes, self.num_tokens)
-        self.model, self._packed = whole.base_model, PackedTwin()
+        self.model, self._lean, self._packed = whole.base_model, LeanTwin(), PackedTwin()
         set_attention(self.model, self._attention)
         self.lm_head = None if whole.config.tie_word_embeddings else whole.get_output_embeddings()
         self._first_learning = 0

@@ -7,48 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from omnikit.backbones.pens import Pen
+from omnikit.backbones.reading import Kept, Reader
 from omnikit.backbones.unit_vocabulary import UnitVocabulary
 from omnikit.slots.backbone import Memory
 
 
-@dataclass
-class Kept:
-    """A cache of transformers, and what it was made of: `embeds` [L, W] in reading order."""
-
-    cache: Any
-    embeds: Tensor
-
-    def common(self, embeds: Tensor) -> int:
-        """Positions at the beginning of [L, W] that are in the cache; never its last one: something must be read."""
-        length = min(len(self.embeds), len(embeds) - 1)
-        same = (self.embeds[:length].to(embeds) == embeds[:length]).all(1)  # [L]
-        return int(same.long().cumprod(0).sum())
-
-    def cut(self, length: int) -> bool:
-        """Forget all but the first positions. False where a layer has thrown earlier ones away (sliding windows)."""
-        if any(getattr(layer, "is_sliding", False) for layer in self.cache.layers):
-            return False
-        self.cache.crop(length - len(self.embeds))  # so many from the end
-        self.embeds = self.embeds[:length]
-        return True
-
-    def add(self, embeds: Tensor) -> None:
-        """Note that [L, W] was read after the rest."""
-        self.embeds = torch.cat([self.embeds, embeds])
-
-
 @dataclass(frozen=True)
 class Writer:
-    """A model that reads embeddings [B, L, W], gives logits [B, V] of a hidden state, and the id that ends a reply."""
+    """What reads embeddings [B, L, W], gives logits [B, V] of a hidden state, and the id that ends a reply."""
 
-    model: nn.Module
+    reader: Reader
     logits: Callable[[Tensor], Tensor]
     end: int
 
@@ -67,15 +41,14 @@ class Writer:
 
         `pen` says which tokens may come and what is read of those that do; `memory` is of a single prompt.
         """
-        from transformers import DynamicCache
-
         mask = (torch.arange(embeds.shape[1], device=embeds.device) >= pads.unsqueeze(1)).long()  # [B, L]
         padded = bool(pads.any())
         places = (mask.cumsum(1) - 1).clamp(min=0)  # [B, L]
-        kept = Kept(DynamicCache(config=self.model.config), embeds[0, :0])
+        kept = Kept(self.reader.begin(), embeds[0, :0])
         if memory is not None:
             assert len(pads) == 1, "a memory is of one conversation"
-            known = 0 if memory.kept is None else memory.kept.common(embeds[0])
+            read_alike = memory.kept is not None and memory.kept.reading.reader == self.reader
+            known = memory.kept.common(embeds[0]) if read_alike else 0
             known = max(min(known, embeds.shape[1] - pen.reach), 0)
             known = known if known and memory.kept.cut(known) else 0
             if known:
@@ -83,13 +56,7 @@ class Writer:
             memory.kept, memory.reused = kept, known
         is_open = torch.ones(len(pads), dtype=torch.bool, device=embeds.device)
         for left in range(max_new_tokens, 0, -1):
-            hidden = self.model(
-                inputs_embeds=embeds,
-                attention_mask=mask if padded else None,
-                position_ids=places,
-                past_key_values=kept.cache,
-                use_cache=True,
-            ).last_hidden_state
+            hidden = kept.reading.read(embeds, places, mask if padded else None)
             if memory is not None:
                 kept.add(embeds[0])
             if left == max_new_tokens:
