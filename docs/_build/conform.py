@@ -12,5 +12,12 @@ from component_pages.conformance import hold_all
 from conformance.small_parameters import VARIANTS
 from hooks import RESULTS
 
+from omnikit.errors import OmnikitError
+
 if __name__ == "__main__":
-    sys.exit(hold_all(RESULTS, sys.argv[1:], {name: next(iter(sizes.values())) for name, sizes in VARIANTS.items()}))
+    try:
+        small = {name: next(iter(sizes.values())) for name, sizes in VARIANTS.items()}
+        sys.exit(hold_all(RESULTS, sys.argv[1:], small))
+    except OmnikitError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -49,6 +50,23 @@ def test_a_plugin_builds_on_public_rooms_only(folder: Path) -> None:
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             rooms = [name.split(".")[1] for name in names if name.startswith("omnikit.")]
             assert set(rooms) <= PUBLIC, f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize("folder", PLUGINS, ids=lambda folder: folder.name)
+def test_a_plugin_declares_all_that_it_imports(folder: Path) -> None:
+    core = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project(folder)["dependencies"], *core["dependencies"]]
+    if any(line.startswith("omnikit-core[train]") for line in wanted):
+        wanted += core["optional-dependencies"]["train"]
+    there = {re.match(r"[\w-]+", line)[0].lower() for line in wanted}
+    there |= {"omnikit", folder.name}
+    for path in (folder / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in {name.split(".")[0] for name in names} - sys.stdlib_module_names:
+                brought_by = {"yaml": "pyyaml", "PIL": "pillow"}.get(name, name.replace("_", "-"))
+                assert brought_by in there, f"{path}:{node.lineno} imports {name}, which is no dependency"
 
 
 FAKE = """\

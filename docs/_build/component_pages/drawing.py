@@ -11,23 +11,25 @@ _HERTZ = ("sample_rate", "rate", "min_hz", "max_hz")
 
 
 def draw_contract(component_id: str, contract: Contract) -> str:
-    """One block of HTML without blank lines, as Markdown wants it."""
-    needs = "".join(_port(name, port) for name, port in contract.needs.items())
-    gives = "".join(_port(name, port) for name, port in contract.gives.items())
-    ignored = "".join(
-        f'<div class="port ignored"><b>{escape(name)}</b><span>not applicable</span></div>'
+    """One line of HTML; its text reads as words without any style, too."""
+    needs = [_port(name, port) for name, port in contract.needs.items()]
+    needs += [
+        f'<div class="port ignored"><b>{escape(name)}</b> <span>not applicable</span></div>'
         for name in sorted(contract.ignores)
-    )
+    ]
+    gives = [_port(name, port) for name, port in contract.gives.items()]
     slot, _, name = component_id.partition("/")
-    return (
-        '<div class="contract">'
-        f'<div class="ports">{needs + ignored or _NOTHING}</div><div class="arrow" aria-hidden="true"></div>'
-        f'<div class="part"><small>{escape(slot)}</small><b>{escape(name)}</b><span>{streaming(contract)}</span></div>'
-        f'<div class="arrow" aria-hidden="true"></div><div class="ports">{gives or _NOTHING}</div>'
-        "</div>"
-    )
+    parts = [
+        f'<div class="ports">{" ".join(needs) or _NOTHING}</div>',
+        _ARROW,
+        f'<div class="part"><small>{escape(slot)}</small> <b>{escape(name)}</b> <span>{streaming(contract)}</span></div>',
+        _ARROW,
+        f'<div class="ports">{" ".join(gives) or _NOTHING}</div>',
+    ]
+    return f'<div class="contract">{" ".join(parts)}</div>'
 
 
+_ARROW = '<div class="arrow" aria-hidden="true"></div>'
 _NOTHING = '<div class="port ignored"><b>nothing</b></div>'
 
 
@@ -35,16 +37,18 @@ def streaming(contract: Contract) -> str:
     """What a contract says of time: causal or not, and how far ahead it looks."""
     ahead = contract.lookahead_ms
     said = "causal" if contract.causal else "not causal"
-    return said if ahead is None else f"{said}, look-ahead {show(round(ahead))} ms" if ahead else f"{said}, no look-ahead"
+    return (
+        said if ahead is None else f"{said}, look-ahead {show(round(ahead))} ms" if ahead else f"{said}, no look-ahead"
+    )
 
 
 def _port(name: str, port: Port) -> str:
     facts = [(fact, value) for fact, value in port.facts() if value is not None]
-    rows = "".join(f"<dt>{escape(fact)}</dt><dd>{_value(fact, value)}</dd>" for fact, value in facts)
+    rows = " ".join(f"<dt>{escape(fact)}</dt> <dd>{_value(fact, value)}</dd>" for fact, value in facts)
     kind = type(port).__name__.removesuffix("Port").lower()
-    inside = f"<dl>{rows}</dl>" if rows else "<span>any</span>"
-    kind_shown = "" if kind == name else f"<small>{escape(kind)}</small>"
-    return f'<div class="port"><b>{escape(name)}</b>{kind_shown}{inside}</div>'
+    said = [f"<b>{escape(name)}</b>", "" if kind == name else f"<small>{escape(kind)}</small>"]
+    said.append(f"<dl>{rows}</dl>" if rows else "<span>any</span>")
+    return f'<div class="port">{" ".join(filter(None, said))}</div>'
 
 
 def _value(fact: str, value: Any) -> str:

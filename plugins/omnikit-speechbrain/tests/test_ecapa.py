@@ -37,6 +37,17 @@ def test_it_is_listed_and_described_without_importing_speechbrain() -> None:
     assert done.stdout.strip() == "False"
 
 
+def test_all_modules_say_where_they_are_once_it_is_imported() -> None:
+    code = (
+        "import sys, omnikit_speechbrain.ecapa\nfrom speechbrain.utils.importutils import LazyModule\n"
+        "files = [(getattr(module, '__file__', None), module) for module in list(sys.modules.values())]\n"
+        "print(len([file for file, module in files if file is None and isinstance(module, LazyModule)]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0  # modules that were moved, and are imported when they are used
+
+
 def test_its_variant_composes() -> None:
     node = compose_config("train", ["style=ecapa_voxceleb"])["style"]
     assert node["component"] == "style/ecapa" and node["dim"] == 192 and node["channels"][-1] == 3072

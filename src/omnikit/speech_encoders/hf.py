@@ -6,7 +6,6 @@ Letters: B batch, S samples, T steps, D encoder width, W backbone width.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -14,6 +13,7 @@ from torch import nn
 from omnikit.contracts import DERIVED, AudioPort, Contract, FramesPort
 from omnikit.nn.hf_speech import SAMPLE_RATE, HFSpeech, HFSpeechSizes, facts_of
 from omnikit.slots.groups import plain, read_group
+from omnikit.slots.published import AroundPublished
 from omnikit.slots.sound import check_audio
 from omnikit.slots.speech_encoder import SpeechEncoder
 from omnikit.types import Audio, Frames
@@ -21,7 +21,7 @@ from omnikit.types import Audio, Frames
 MODEL = plain(HFSpeechSizes(stride=2))
 
 
-class HFSpeechEncoder(SpeechEncoder):
+class HFSpeechEncoder(AroundPublished, SpeechEncoder):
     """Waveform → features of a HuBERT, wav2vec 2.0, WavLM or Whisper encoder, mapped to the backbone's width.
 
     Args:
@@ -49,19 +49,6 @@ class HFSpeechEncoder(SpeechEncoder):
             needs={"audio": AudioPort(sample_rate=SAMPLE_RATE)},
             gives={"frames": FramesPort(dim=facts.dim if out_dim == 0 else out_dim, rate=facts.rate)},
         )
-
-    @classmethod
-    def restore_parameters(cls, parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
-        """Parameters to make the component from when its weights are in `folder`: nothing is downloaded again."""
-        kept = folder / "encoder"
-        if not kept.is_dir():
-            return parameters
-        return {**parameters, "model": {**parameters["model"], "pretrained": str(kept)}}
-
-    def save_extra(self, folder: Path) -> None:
-        """Write what a published encoder needs besides weights and parameters: its configuration."""
-        if self.encoder.is_published:
-            self.encoder.save_architecture(folder / "encoder")
 
     def encode(self, audio: Audio) -> Frames:
         """Features [B, T, W] of 16 kHz waveforms, differentiable; what lies beyond a row's steps is padding."""

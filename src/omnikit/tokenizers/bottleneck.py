@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -30,6 +29,7 @@ from omnikit.nn.spiral_windows import Windows, window_steps
 from omnikit.nn.vq import VectorQuantizer
 from omnikit.slots.graph import Graph, GraphInput
 from omnikit.slots.groups import plain, read_group
+from omnikit.slots.published import AroundPublished
 from omnikit.slots.sound import check_audio
 from omnikit.slots.tokenizer import FrameEncoder, LabelKind, SpeechTokenizer
 from omnikit.slots.unit_stream import Live
@@ -64,7 +64,7 @@ CONTINUOUS = plain(ContinuousSizes())
 HEADS = plain(HeadSizes())
 
 
-class BottleneckTokenizer(SpeechTokenizer):
+class BottleneckTokenizer(AroundPublished, SpeechTokenizer):
     """Speech → units whose encoder, quantiser and supervision are each one word of the configuration.
 
     The axes are values of one component, not a component each: two encoders, three quantisers and five supervisions
@@ -93,6 +93,7 @@ class BottleneckTokenizer(SpeechTokenizer):
     Example: `omnikit.create("tokenizer/bottleneck", quantizer="vq").encode(audio).codes`
     """
 
+    model_group = "hf"
     windows: Windows = Windows()
     """How SPIRAL reads what is too long to be read whole; may be set at any time."""
 
@@ -161,19 +162,6 @@ class BottleneckTokenizer(SpeechTokenizer):
             gives={"units": units},
             lookahead_ms=Live().lookahead_ms,
         )
-
-    @classmethod
-    def restore_parameters(cls, parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
-        """Parameters to make the component from when its weights are in `folder`: nothing is downloaded again."""
-        kept = folder / "encoder"
-        if not kept.is_dir():
-            return parameters
-        return {**parameters, "hf": {**parameters["hf"], "pretrained": str(kept)}}
-
-    def save_extra(self, folder: Path) -> None:
-        """Write what a published encoder needs besides weights and parameters: its configuration."""
-        if isinstance(self.encoder, HFSpeech) and self.encoder.is_published:
-            self.encoder.save_architecture(folder / "encoder")
 
     @property
     def sizes(self) -> tuple[int]:

@@ -103,12 +103,6 @@ class DacTokenizer(CodecTokenizer):
         """Audio in, residual units out."""
         return codec_contract(sample_rate, math.prod(ratios), (codebook_size,) * num_codebooks, vocab_id, causal=False)
 
-    def partner(self) -> dict[str, object]:
-        """Parameters of the `detokenizer/dac` that speaks its units."""
-        own = ("num_codebooks", "codebook_size", "vocab_id")
-        shared = {name: value for name, value in self.parameters_given.items() if name not in own}
-        return {**shared, "codebooks": list(self.sizes), "vocab_id": self.vocab_id}
-
 
 class DacDetokenizer(CodecDetokenizer):
     """DAC's decoder. Who speaks, and how, is in the codes: a style is not applicable.

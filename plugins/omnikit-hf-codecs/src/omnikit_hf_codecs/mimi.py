@@ -113,12 +113,6 @@ class MimiTokenizer(CodecTokenizer):
         """Audio at 24 kHz in, residual units out."""
         return codec_contract(SAMPLE_RATE, hop_of(ratios), (codebook_size,) * num_codebooks, vocab_id, causal=True)
 
-    def partner(self) -> dict[str, object]:
-        """Parameters of the `detokenizer/mimi` that speaks its units."""
-        own = ("num_codebooks", "codebook_size", "vocab_id")
-        shared = {name: value for name, value in self.parameters_given.items() if name not in own}
-        return {**shared, "codebooks": list(self.sizes), "vocab_id": self.vocab_id}
-
 
 class MimiDetokenizer(CodecDetokenizer):
     """Mimi's decoder. Who speaks, and how, is in the codes: a style is not applicable.

@@ -5,7 +5,6 @@ Letters: B batch, S samples, K codebooks, T units, D width of the codes.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -42,9 +41,11 @@ class CodecTokenizer(SpeechTokenizer):
         self.codec, self.distance = codec, MelDistance(codec.sample_rate)
         self.sizes, self.rate, self.vocab_id = codec.sizes, Fraction(codec.sample_rate, codec.hop_size), vocab_id
 
-    @abstractmethod
     def partner(self) -> dict[str, object]:
-        """Parameters of the detokenizer that speaks its units."""
+        """Parameters of the detokenizer that speaks its units: the same sizes, with these codebooks."""
+        own = ("num_codebooks", "codebook_size", "vocab_id")
+        shared = {name: value for name, value in self.parameters_given.items() if name not in own}
+        return {**shared, "codebooks": list(self.sizes), "vocab_id": self.vocab_id}
 
     def encode(self, audio: Audio) -> Units:
         """Units [B, K, T], `ceil(samples / hop)` steps a row, in float32."""

@@ -41,8 +41,9 @@ class LowerHalf(nn.Module):
 
     places: Tensor
 
-    def __init__(self, encoder: WhisperEncoder, rate: int, cut: int) -> None:
+    def __init__(self, encoder: WhisperEncoder, rate: int, cut: int, is_published: bool = False) -> None:
         super().__init__()
+        self.config, self.is_published = encoder.config, is_published
         self.front = WhisperMel(encoder.num_mel_bins, WINDOW_S * SAMPLE_RATE // MEL_HOP)
         self.conv1, self.conv2 = encoder.conv1, encoder.conv2
         self.conv1.stride = (50 // rate,)
@@ -58,6 +59,10 @@ class LowerHalf(nn.Module):
         x = functional.gelu(self.conv2(x * valid_steps(lengths, x.shape[-1])[:, None])).transpose(1, 2)  # [B, T, D]
         lengths = _halved(lengths)
         return self.norm(through(self.blocks, x, valid_steps(lengths, x.shape[1]), self.places)), lengths
+
+    def save_architecture(self, folder: Path) -> None:
+        """Write what is needed to build the whole encoder again without a network: its configuration."""
+        self.config.save_pretrained(folder)
 
     def _mel(self, wave: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Mel frames [B, M, F], zero beyond each row, and the frames of every row [B]."""

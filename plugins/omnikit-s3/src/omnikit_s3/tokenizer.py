@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -26,6 +25,7 @@ from omnikit.nn.quantizer import Quantizer
 from omnikit.nn.spiral import valid_steps
 from omnikit.nn.vq import VectorQuantizer
 from omnikit.slots.groups import plain, read_group
+from omnikit.slots.published import AroundPublished
 from omnikit.slots.sound import check_audio
 from omnikit.slots.tokenizer import LabelKind, SpeechTokenizer
 from omnikit.slots.unit_stream import Live, units_of
@@ -45,7 +45,7 @@ UNTRAINED = "untrained-s3"
 WINDOW = WINDOW_S * SAMPLE_RATE
 
 
-class S3Tokenizer(SpeechTokenizer):
+class S3Tokenizer(AroundPublished, SpeechTokenizer):
     """Supervised semantic tokens: a bottleneck in the middle of a speech recogniser, which keeps what is said.
 
     Args:
@@ -85,8 +85,7 @@ class S3Tokenizer(SpeechTokenizer):
         check_sizes(sizes, writing)
         whole = make_encoder(sizes)
         width = whole.config.d_model
-        self.is_published, self._architecture = sizes.pretrained != NONE, whole.config
-        self.encoder = LowerHalf(whole, sizes.rate, sizes.cut)
+        self.encoder = LowerHalf(whole, sizes.rate, sizes.cut, is_published=sizes.pretrained != NONE)
         self.quantizer = _make_quantizer(quantizer, fsq, vq, width)
         is_narrow = quantizer == "fsq"  # a codebook is as wide as the encoder
         self.down = nn.Linear(width, self.quantizer.dim) if is_narrow else nn.Identity()
@@ -120,19 +119,6 @@ class S3Tokenizer(SpeechTokenizer):
             gives={"units": units},
             lookahead_ms=Live().lookahead_ms,
         )
-
-    @classmethod
-    def restore_parameters(cls, parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
-        """Parameters to make the component from when its weights are in `folder`: nothing is downloaded again."""
-        kept = folder / "encoder"
-        if not kept.is_dir():
-            return parameters
-        return {**parameters, "model": {**parameters["model"], "pretrained": str(kept)}}
-
-    def save_extra(self, folder: Path) -> None:
-        """Write what a published encoder needs besides weights and parameters: its configuration."""
-        if self.is_published:
-            self._architecture.save_pretrained(folder / "encoder")
 
     def encode(self, audio: Audio) -> Units:
         """Units [B, 1, T] of 16 kHz waveforms, `ceil(seconds · rate)` a row before runs merge; padding is 0.
@@ -273,9 +259,9 @@ def without_decoder(tokenizer: S3Tokenizer) -> S3Tokenizer:
 
 def _as_it_is(tokenizer: S3Tokenizer, model: Mapping[str, Any]) -> dict[str, Any]:
     """The model's sizes, those of a published one spelled out, so that nothing has to be fetched for them."""
-    if not tokenizer.is_published:
+    if not tokenizer.encoder.is_published:
         return dict(model)
-    config: Any = tokenizer._architecture
+    config = tokenizer.encoder.config
     sizes = replace(
         read_group(ModelSizes, "model", model),
         pretrained=NONE,

@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from speechbrain.lobes.features import Fbank
-from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from torch import Tensor
 
 from omnikit import AudioPort, Contract, StylePort
 from omnikit.errors import OmnikitError, unknown_name
 from omnikit.slots.style import StyleModule, check_examples, reference_waves
 from omnikit.types import Audio, Labels, Style, StyleSource
+from omnikit_speechbrain.upstream import ECAPA_TDNN, Fbank
 
 SAMPLE_RATE = 16_000
 UNTRAINED = "untrained-ecapa"

@@ -6,11 +6,9 @@ Letters: B batch, S samples, T steps, D width, E emotions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from speechbrain.nnet.linear import Linear
 from torch import Tensor
 from torch.nn import functional
 
@@ -21,15 +19,17 @@ from omnikit.nn.spiral import valid_steps
 from omnikit.slots.backbone import Segment
 from omnikit.slots.groups import plain, read_group
 from omnikit.slots.input_style import LearnedInputStyle
+from omnikit.slots.published import AroundPublished
 from omnikit.slots.sound import check_audio
 from omnikit.types import Audio, Losses
+from omnikit_speechbrain.upstream import Linear
 
 MODEL = plain(HFSpeechSizes(family="wav2vec2"))
 FACTOR = "emotion"
 _EPSILON = 1e-5
 
 
-class EmotionWav2Vec2(LearnedInputStyle):
+class EmotionWav2Vec2(AroundPublished, LearnedInputStyle):
     """The likeliest emotion of a recording, written as `<emotion=sad>` before what is said.
 
     Args:
@@ -67,19 +67,6 @@ class EmotionWav2Vec2(LearnedInputStyle):
             gives={"labels": LabelsPort((FACTOR,))},
             ignores=frozenset({"embeds"}),
         )
-
-    @classmethod
-    def restore_parameters(cls, parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
-        """Parameters to make the component from when its weights are in `folder`: nothing is downloaded again."""
-        kept = folder / "encoder"
-        if not kept.is_dir():
-            return parameters
-        return {**parameters, "model": {**parameters["model"], "pretrained": str(kept)}}
-
-    def save_extra(self, folder: Path) -> None:
-        """Write what a published encoder needs besides weights and parameters: its configuration."""
-        if self.encoder.is_published:
-            self.encoder.save_architecture(folder / "encoder")
 
     @property
     def factors(self) -> Mapping[str, tuple[str, ...]]:

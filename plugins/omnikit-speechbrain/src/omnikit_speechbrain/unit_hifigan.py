@@ -12,7 +12,6 @@ from fractions import Fraction
 from typing import Any, Literal
 
 import torch
-from speechbrain.lobes.models.HifiGAN import HifiganDiscriminator, UnitHifiganGenerator
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
@@ -24,6 +23,7 @@ from omnikit.nn.spectrogram import Spectrogram
 from omnikit.slots.detokenizer import Detokenizer, VoiceBatch, VoiceOutput, sound_of
 from omnikit.slots.units import check_known, frames_of_codes, own_codes
 from omnikit.types import Audio, Losses, Style, Units
+from omnikit_speechbrain.upstream import HifiganDiscriminator, UnitHifiganGenerator
 
 NAME = "detokenizer/unit_hifigan"
 LAYOUTS = ("frame", "reduced")

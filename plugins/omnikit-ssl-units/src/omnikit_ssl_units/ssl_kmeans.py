@@ -6,7 +6,6 @@ Letters: B batch, S samples, K codebooks (groups), T units, D feature width, N i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -18,6 +17,7 @@ from omnikit.nn.hf_speech import SAMPLE_RATE, HFSpeech, HFSpeechSizes, facts_of
 from omnikit.nn.kmeans import kmeans
 from omnikit.nn.vq import nearest
 from omnikit.slots.groups import plain, read_group
+from omnikit.slots.published import AroundPublished
 from omnikit.slots.sound import check_audio
 from omnikit.slots.tokenizer import SpeechTokenizer
 from omnikit.slots.unit_stream import Live, units_of
@@ -28,7 +28,7 @@ MODEL = plain(HFSpeechSizes())
 UNTRAINED = "untrained-ssl-kmeans"
 
 
-class SSLKMeans(SpeechTokenizer):
+class SSLKMeans(AroundPublished, SpeechTokenizer):
     """The features of a frozen HuBERT, WavLM, wav2vec 2.0 (XLSR) or Whisper encoder, cut into k-means units.
 
     Args:
@@ -86,19 +86,6 @@ class SSLKMeans(SpeechTokenizer):
             gives={"units": units},
             lookahead_ms=Live().lookahead_ms,
         )
-
-    @classmethod
-    def restore_parameters(cls, parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
-        """Parameters to make the component from when its weights are in `folder`: nothing is downloaded again."""
-        kept = folder / "encoder"
-        if not kept.is_dir():
-            return parameters
-        return {**parameters, "model": {**parameters["model"], "pretrained": str(kept)}}
-
-    def save_extra(self, folder: Path) -> None:
-        """Write what a published encoder needs besides weights and parameters: its configuration."""
-        if self.encoder.is_published:
-            self.encoder.save_architecture(folder / "encoder")
 
     def train(self, mode: bool = True) -> Self:
         """Training mode for the centroids; the frozen encoder stays in evaluation mode, without dropout."""
