@@ -75,4 +75,4 @@ def test_tiny_is_small(name: str) -> None:
     with torch.device("meta"):
         model = UVITS(codebooks=(4096,), vocab_id="v", unit_rate=25, style_dim=64, style_space="s", **settings(name))
     parts = (model.enc_p, model.dp, model.flow, model.dec, model.enc_q)
-    assert sum(weight.numel() for part in parts for weight in part.parameters()) <= 5_500_000
+    assert sum(weight.numel() for part in parts for weight in part.parameters()) <= 5_700_000
