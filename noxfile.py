@@ -56,6 +56,11 @@ def golden(session: nox.Session) -> None:
     session.run("pytest", "tests/golden", *session.posargs, env=OFFLINE)
 
 
+def brings_components(folder: Path) -> bool:
+    """Whether a distribution of plugins/ registers components; a bridge to an evaluator does not."""
+    return "omnikit.components" in (folder / "pyproject.toml").read_text(encoding="utf-8")
+
+
 @nox.session
 def plugins(session: nox.Session) -> None:
     """Every distribution in plugins/ in its own folder with no other in use, then all of them in one process."""
@@ -63,16 +68,17 @@ def plugins(session: nox.Session) -> None:
     words = [word for folder in folders for word in ("-e", f"{folder}[dev]")]
     install(session, "-e", ".[dev]", *words)
     for folder in folders:
+        own = folder.name if brings_components(folder) else "none"
         with session.chdir(folder):
-            session.run("pytest", *session.posargs, env={"OMNIKIT_PLUGINS": folder.name, **OFFLINE})
+            session.run("pytest", *session.posargs, env={"OMNIKIT_PLUGINS": own, **OFFLINE})
     session.run("pytest", *BESIDE_PLUGINS, "plugins", *session.posargs, env=OFFLINE)
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation in site/, with every component held to its promises; `-- serve` shows it while you write."""
-    found = sorted(Path("plugins").glob("*/pyproject.toml"))
-    folders = [path.parent for path in found if "omnikit.components" in path.read_text(encoding="utf-8")]
+    found = sorted(path.parent for path in Path("plugins").glob("*/pyproject.toml"))
+    folders = [folder for folder in found if brings_components(folder)]
     install(session, "-e", ".[docs]", *(word for folder in folders for word in ("-e", str(folder))))
     session.run("python", "docs/_build/conform.py", env={"PYTHONPATH": "tests", **OFFLINE})
     command = session.posargs or ["build", "--strict"]
