@@ -72,6 +72,7 @@ def test_discriminator(published: UVITS) -> None:
 
 @pytest.mark.parametrize("name", ["uvits_tiny", "uvits_tiny_hifigan"])
 def test_tiny_is_small(name: str) -> None:
+    """5.24 M parameters, and 0.36 M for the source of the Fourier head, which the bound of 5.5 M before it had not."""
     with torch.device("meta"):
         model = UVITS(codebooks=(4096,), vocab_id="v", unit_rate=25, style_dim=64, style_space="s", **settings(name))
     parts = (model.enc_p, model.dp, model.flow, model.dec, model.enc_q)
