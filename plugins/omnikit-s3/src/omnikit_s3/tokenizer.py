@@ -66,7 +66,7 @@ class S3Tokenizer(AroundPublished, SpeechTokenizer):
     Raises: `OmnikitError` for sizes that do not fit each other and models that cannot be had, `MediaError` for audio it
         cannot read, `WeightsError` for units of another vocabulary.
     Ref: Du et al., "CosyVoice", 2024 (arXiv 2407.05407), section 2.1; Du et al., "CosyVoice 2", 2024 (arXiv
-        2412.10117), section 2.1. The blocks are Whisper's.
+        2412.10117). The blocks are Whisper's.
     """
 
     def __init__(

@@ -44,8 +44,8 @@ class SSLKMeans(AroundPublished, SpeechTokenizer):
     Contract: 16 kHz mono → `groups` codebooks of `num_units` ids, 50 a second over the model's `stride`. Offline.
     Raises: `OmnikitError` for a model that cannot be had or sizes that cannot be, `MediaError` for unusable audio,
         `WeightsError` for units of another vocabulary.
-    Ref: Hsu et al., "HuBERT", IEEE/ACM TASLP 2021, section III; Lakhotia et al., "On Generative Spoken Language
-        Modeling from Raw Audio", TACL 2021, section 3; groups: Baevski et al., "wav2vec 2.0", NeurIPS 2020, section 2.
+    Ref: Hsu et al., "HuBERT", IEEE/ACM TASLP 2021, section II; Lakhotia et al., "On Generative Spoken Language
+        Modeling from Raw Audio", TACL 2021; groups: Baevski et al., "wav2vec 2.0", NeurIPS 2020, section 2.
     """
 
     labels = "nothing"
