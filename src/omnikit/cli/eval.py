@@ -47,9 +47,8 @@ def run(args: argparse.Namespace) -> int:
     """Compose, load the trained parts, judge them, print."""
     from omnikit.cli.config import read_config
     from omnikit.data.corpus import read_summary, write_text
-    from omnikit.evaluation.cascade import END_TO_END
     from omnikit.evaluation.figures import markdown
-    from omnikit.evaluation.judge import check_corpus, judge_all
+    from omnikit.evaluation.judge import check_corpus
     from omnikit.evaluation.scores import score_records
     from omnikit.evaluation.takes import can_speak, write_takes
     from omnikit.evaluation.voice_tables import voice_tables
@@ -64,15 +63,7 @@ def run(args: argparse.Namespace) -> int:
     page = _page_path(args.html)
     system = trained_system(config)
     summary = read_summary(corpus)
-    judgement = judge_all(
-        system,
-        corpus,
-        num_items=config["num_items"],
-        seed=config["seed"],
-        parts=config["parts"],
-        answers=config.get("answers", END_TO_END),
-        progress=_say,
-    )
+    judgement = _judged(system, corpus, config)
     identity = {"path": str(corpus), "seed": summary.seed, "hours": summary.hours, "sha256": summary.content_sha256}
     if args.scores is not None:
         scores = list(score_records(judgement.figures, summary.content_sha256, config["seed"]))
@@ -118,11 +109,25 @@ def composed(overrides: Sequence[str], run: str | None = None) -> dict[str, Any]
     return {**config, **trained}
 
 
+def _judged(system: System, corpus: Path, config: Mapping[str, Any]) -> Judgement:
+    """A system judged as a config says: by how many items of which draw, which parts, answering in which way."""
+    from omnikit.evaluation.cascade import END_TO_END
+    from omnikit.evaluation.judge import judge_all
+
+    return judge_all(
+        system,
+        corpus,
+        num_items=config["num_items"],
+        seed=config["seed"],
+        parts=config["parts"],
+        answers=config.get("answers", END_TO_END),
+        progress=_say,
+    )
+
+
 def _judge_stages(args: argparse.Namespace, config: Mapping[str, Any], corpus: Path) -> int:
     """The figures of a run before its first stage of the mind and after each, side by side."""
     from omnikit.data.corpus import read_summary
-    from omnikit.evaluation.cascade import END_TO_END
-    from omnikit.evaluation.judge import judge_all
     from omnikit.evaluation.stages import moments, stage_table, system_at
     from omnikit.training.choices import weight_folders
     from omnikit.wiring import Wire
@@ -135,16 +140,7 @@ def _judge_stages(args: argparse.Namespace, config: Mapping[str, Any], corpus: P
     for moment in moments(run, weight_folders(config)):
         _say(f"judging {run} {moment.name}")
         system = system_at(moment, wires, config["seed"])
-        judgement = judge_all(
-            system,
-            corpus,
-            num_items=config["num_items"],
-            seed=config["seed"],
-            parts=config["parts"],
-            answers=config.get("answers", END_TO_END),
-            progress=_say,
-        )
-        columns[moment.name] = judgement.figures
+        columns[moment.name] = _judged(system, corpus, config).figures
     if args.json:
         print(
             json.dumps({name: [figure.as_dict() for figure in figures] for name, figures in columns.items()}, indent=1)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit  # quantiles of the normal and of Student's t; scipy.stats takes long to import
 
 from omnikit.metrics.rates import Rate
 
@@ -70,12 +70,12 @@ def clustered_ratio(
         return Rate(value, math.nan, math.nan, count)
     tail = (1 - confidence) / 2
     if value in (0.0, 1.0):
-        z = float(norm.ppf(1 - tail))
+        z = float(ndtri(1 - tail))
         reach = z * z / (num + z * z)
         return Rate(value, max(0.0, value - reach), min(1.0, value + reach), count)
     draws = np.random.default_rng(seed).multinomial(num, np.full(num, 1 / num), size=RESAMPLES)  # [R, G]
     spread = float(np.nanstd(_mean_ratio(draws @ top, draws @ bottom))) * math.sqrt(num / (num - 1))
-    reach = float(t.ppf(1 - tail, num - 1)) * spread
+    reach = float(stdtrit(num - 1, 1 - tail)) * spread
     return Rate(value, max(0.0, value - reach), min(1.0, value + reach), count)
 
 

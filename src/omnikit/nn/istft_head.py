@@ -79,8 +79,10 @@ def overlap_add(frames: Tensor, hop_size: int) -> Tensor:
 
 
 class IstftHead(nn.Module):
-    """Latent frames → waveform of exactly hop_size samples a frame; `num_parts` numbers a bin are predicted."""
+    """Latent frames → waveform of exactly hop_size samples a frame."""
 
+    num_parts = 2
+    """Numbers that are predicted for every bin: a log magnitude and a phase."""
     window: Tensor
 
     def __init__(
@@ -92,7 +94,6 @@ class IstftHead(nn.Module):
         fft_size: int,
         hop_size: int,
         style_dim: int = 0,
-        num_parts: int = 2,
     ) -> None:
         super().__init__()
         self.fft_size, self.hop_size = fft_size, hop_size
@@ -103,7 +104,7 @@ class IstftHead(nn.Module):
             ConvNeXtBlock(hidden_dim, ffn_dim, style_dim, 1 / num_layers) for _ in range(num_layers)
         )
         self.norm_out = StyledNorm(hidden_dim, style_dim)
-        self.out = nn.Linear(hidden_dim, num_parts * (fft_size // 2 + 1))
+        self.out = nn.Linear(hidden_dim, self.num_parts * (fft_size // 2 + 1))
         for layer in (self.embed, self.out):
             _start_small(layer)
         self.register_buffer("window", torch.hann_window(fft_size), persistent=False)

@@ -69,6 +69,8 @@ class PitchReader(nn.Module):
 class SourceHead(IstftHead):
     """`IstftHead` whose magnitudes and phases filter pulses; magnitudes of a third kind filter noise."""
 
+    num_parts = 3
+
     def __init__(
         self,
         in_dim: int,
@@ -80,7 +82,7 @@ class SourceHead(IstftHead):
         style_dim: int,
         sample_rate: int,
     ) -> None:
-        super().__init__(in_dim, hidden_dim, ffn_dim, num_layers, fft_size, hop_size, style_dim, num_parts=3)
+        super().__init__(in_dim, hidden_dim, ffn_dim, num_layers, fft_size, hop_size, style_dim)
         self.sample_rate = sample_rate
         self.reach = head_reach(num_layers, fft_size, hop_size)
         self.pitch = PitchReader(in_dim, style_dim)
