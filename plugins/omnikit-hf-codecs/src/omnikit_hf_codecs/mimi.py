@@ -122,8 +122,8 @@ class MimiDetokenizer(CodecDetokenizer):
         vocab_id: the unit vocabulary it was trained for, derived in a system.
         dim, code_dim, num_filters, num_layers, heads, ffn_dim, ratios: as of `tokenizer/mimi`.
 
-    Contract: units of Mimi, 12.5 a second → 24 kHz mono; style is ignored.
-    Raises: `WeightsError` for units of another vocabulary.
+    Contract: units of Mimi, 12.5 a second, of two codebooks or more → 24 kHz mono; style is ignored.
+    Raises: `OmnikitError` for codebooks that cannot be, `WeightsError` for units of another vocabulary.
     Ref: Défossez et al., "Moshi: a speech-text foundation model for real-time dialogue", 2024 (arXiv 2410.00037),
         section 3.3; the modules are those of `transformers.MimiModel`.
     """
@@ -152,6 +152,8 @@ class MimiDetokenizer(CodecDetokenizer):
     @classmethod
     def contract(cls, codebooks: Any, vocab_id: Any, ratios: Sequence[int], **_: Any) -> Contract:
         """Units in, audio at 24 kHz out."""
+        if isinstance(codebooks, Sequence):  # and not left open
+            check_books(*books_of(codebooks), least=2)
         return voice_contract(SAMPLE_RATE, hop_of(ratios), codebooks, vocab_id, causal=True)
 
 
