@@ -107,3 +107,12 @@ def test_a_sweep_gives_every_run_a_folder_of_its_own() -> None:
     assert [config["seed"] for config in configs] == [0, 1, 0, 1]
     globbed = sweep("train", ["experiment=emova_tiny", "style=glob(*)"])
     assert {config["style"]["component"] for config in globbed} >= {"style/none", "style/label_centroid"}
+
+
+def test_who_stops_reading_sees_no_traceback() -> None:
+    words = [sys.executable, "-m", "omnikit", "ls", "--json"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (141, b"")

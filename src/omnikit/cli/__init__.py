@@ -1,12 +1,14 @@
 """The command line: one file a verb; a verb is imported only when it is used.
 
-Exit codes: 0 done, 2 bad input (one message of at most eight lines), 3 failed runs or checks, 130 interrupted.
+Exit codes: 0 done, 2 bad input (one message of at most eight lines), 3 failed runs or checks, 130 interrupted,
+141 nobody reads the output any more.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -62,16 +64,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         add_files(files)
         with naming_extras(f"omnikit {words[0]}"):
-            return _run(words)
+            code = _run(words)
+            sys.stdout.flush()
+            return code
     except OmnikitError as error:
         if traceback:
             raise
         named = str(error).startswith(f"omnikit {words[0]} ")
         print(error if named else f"omnikit {words[0]}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        return 141
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _nobody_reads() -> bool:
+    """Whether what reads the output has seen enough, like `head`: a line more does not get there either."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _run(words: Sequence[str]) -> int:
