@@ -36,10 +36,11 @@ def compose_config(name: str, overrides: Sequence[str]) -> dict[str, Any]:
         parsed = _parse(overrides)
         groups = [item for item in parsed if _is_group(item)]
         values = [item for item in parsed if not _is_group(item)]
-        base = _compose(name, [_plain_override(item) for item in groups])
+        config = _compose(name, [_plain_override(item) for item in groups])
         for item in values:
-            _refuse_unknown_key(item, base)
-        config = _compose(name, [_plain_override(item) for item in (*groups, *values)])
+            _refuse_unknown_key(item, config)
+        if values:
+            config = _compose(name, [_plain_override(item) for item in (*groups, *values)])
     try:
         resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
