@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from omnikit.nn.discriminators import PeriodDiscriminator, WaveDiscriminator
+from omnikit.nn.folding import folded
 from omnikit.nn.hifigan import HiFiGAN
 from omnikit.nn.istft_head import IstftHead, overlap_add
-from omnikit.nn.weight_norm import WNConv1d, WNConv2d, WNConvTranspose1d, joined_weight
+from omnikit.nn.weight_norm import WNConv1d, WNConv2d, WNConvTranspose1d, joined_weight, time_major
 
 
 def heads(style_dim: int) -> list[nn.Module]:
@@ -97,3 +98,36 @@ def test_weight_norm_is_direction_times_gain(made: object, plain: object, x: tor
     with torch.no_grad():
         conv.weight_g *= 2
     torch.testing.assert_close(joined_weight(conv), 2 * weight)
+
+
+@pytest.mark.parametrize(
+    ("conv", "plain"),
+    [
+        (WNConv1d(4, 6, 3, 2, 2, 2, 2), lambda x, w, b: nn.functional.conv1d(x, w, b, 2, 2, 2, 2)),
+        (WNConvTranspose1d(4, 6, 5, 3, 1, 1, 2), lambda x, w, b: nn.functional.conv_transpose1d(x, w, b, 3, 1, 1, 2)),
+    ],
+)
+def test_signals_keep_their_layout(conv: nn.Module, plain: object) -> None:
+    x = torch.randn(2, 4, 17)
+    for signal in (x, time_major(x)):
+        got = conv(signal)
+        assert (got.stride(1) == 1) == (signal.stride(1) == 1)
+        torch.testing.assert_close(got, plain(x, joined_weight(conv), conv.bias))
+
+
+def test_a_head_computes_the_same_while_it_trains() -> None:
+    head = heads(3)[0].double()
+    z, g = torch.randn(2, 4, 7, dtype=torch.double), torch.randn(2, 3, 1, dtype=torch.double)
+    slopes = []
+    for mode in (True, False):
+        head.train(mode)(z, g).square().sum().backward()
+        slopes.append({name: weight.grad.clone() for name, weight in head.named_parameters()})
+        head.zero_grad()
+    torch.testing.assert_close(slopes[0], slopes[1])
+
+
+def test_a_folded_discriminator_judges_alike() -> None:
+    torch.manual_seed(0)
+    model = WaveDiscriminator((4, 4, 4, 4, 4, 4), (1, 2, 2, 2, 2, 1), (4, 4, 4, 4, 4), (2, 3))
+    wave = torch.randn(2, 1, 400)
+    torch.testing.assert_close(folded(model)(wave), model(wave))

@@ -41,7 +41,7 @@ class ScaleDiscriminator(nn.Module):
 
 
 class PeriodDiscriminator(nn.Module):
-    """Strided convolutions over every p-th sample; the p phases never meet, so each runs as a row of its own."""
+    """Strided convolutions over every p-th sample; the p phases never meet: they are the rows of a picture."""
 
     def __init__(self, period: int, channels: Sequence[int]) -> None:
         super().__init__()
@@ -54,24 +54,27 @@ class PeriodDiscriminator(nn.Module):
         )
         self.conv_post = WNConv2d(widths[-1], 1, (3, 1), padding=(1, 0))
 
-    def _rows(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
-        weight = joined_weight(conv)[..., 0]  # [C', C, K]
-        return functional.conv1d(x, weight, conv.bias, conv.stride[0], conv.padding[0])
-
-    def _columns(self, x: Tensor) -> Tensor:
-        return x.unflatten(0, (-1, self.period)).permute(0, 2, 3, 1)  # [B, C, S' / p, p]
-
     def forward(self, wave: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Waves [B, 1, S] → scores [B, N] and the feature maps [B, C, S' / p, p]."""
+        """Waves [B, 1, S] → scores [B, N] and the feature maps [B, C, S' / p, p].
+
+        Phases are rows, as time along the rows is what convolutions are fastest at; the published order is that of
+        the maps.
+        """
         missing = -wave.shape[-1] % self.period
         x = functional.pad(wave, (0, missing), mode="reflect") if missing else wave
-        x = x.unflatten(-1, (-1, self.period)).movedim(-1, 1).flatten(0, 1)  # [B · p, 1, S / p]
+        x = x.unflatten(-1, (-1, self.period)).transpose(2, 3)  # [B, 1, p, S / p]
         maps = []
         for conv in self.convs:
-            x = functional.leaky_relu(self._rows(conv, x), _SLOPE)
-            maps.append(self._columns(x))
-        score = self._columns(self._rows(self.conv_post, x))
+            x = functional.leaky_relu(_along_rows(conv, x), _SLOPE)
+            maps.append(x.transpose(2, 3))
+        score = _along_rows(self.conv_post, x).transpose(2, 3)
         return score.flatten(1), [*maps, score]
+
+
+def _along_rows(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """The convolution over columns, [C', C, K, 1], of pictures [B, C, p, T] that lie on their side."""
+    weight = joined_weight(conv).transpose(2, 3)
+    return functional.conv2d(x, weight, conv.bias, conv.stride[::-1], conv.padding[::-1])
 
 
 class WaveDiscriminator(nn.Module):

@@ -38,7 +38,7 @@ def folded(module: Module) -> Module:
         "_modules": {name: None if child is None else folded(child) for name, child in module._modules.items()},
     }
     if type(module) in _PLAIN:
-        weight = nn.Parameter(joined_weight(module).clone(), requires_grad=False)
+        weight = nn.Parameter(joined_weight(module), requires_grad=False)
         del twin._parameters["weight_g"], twin._parameters["weight_v"]
         twin._parameters["weight"] = weight
         twin.__class__ = _PLAIN[type(module)]  # type: ignore[assignment]

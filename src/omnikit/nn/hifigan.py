@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from omnikit.nn.weight_norm import WNConv1d, WNConvTranspose1d
+from omnikit.nn.weight_norm import WNConv1d, WNConvTranspose1d, time_major
 
 SLOPE = 0.1
 LAST_SLOPE = 0.01
@@ -91,6 +91,8 @@ class HiFiGAN(nn.Module):
         x = self.conv_pre(z)
         if g is not None:
             x = x + self.cond(g)
+        if self.training:
+            x = time_major(x)
         for level, up in enumerate(self.ups):
             x = up(functional.leaky_relu(x, SLOPE))
             x = sum(block(x) for block in self.blocks(level)) / self.num_kernels

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from omnikit.contracts import UnitsPort
 from omnikit.data.voice_batches import VoiceRecordings
 from omnikit.errors import OmnikitError
+from omnikit.nn.folding import folded
 from omnikit.nn.label_readers import StyleReaders
 from omnikit.nn.processes import sum_over_processes
 from omnikit.nn.running_average import follow, growing_share
@@ -159,10 +160,11 @@ class DetokenizerStage(Stage):
 
     def _judge(self, discriminator: nn.Module, real: Tensor, fake: Tensor, rows: int) -> Losses:
         """What the discriminator says about generated waves [B, 1, S], as losses of the detokenizer."""
-        with torch.no_grad():
-            _, real_maps = discriminator(real)
         with frozen(discriminator):
-            fake_scores, fake_maps = discriminator(fake)
+            judge = folded(discriminator).train(discriminator.training)  # both passes share the normalised weights
+            with torch.no_grad():
+                _, real_maps = judge(real)
+            fake_scores, fake_maps = judge(fake)
         judged = {"generator": generator_loss(fake_scores), "feature": feature_loss(real_maps, fake_maps)}
         total = torch.stack(list(judged.values())).sum()
         return of_whole_batch(Losses(total, {name: loss.detach() for name, loss in judged.items()}), rows)
