@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +80,18 @@ def test_another_plan_in_the_same_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OmnikitError, match=r"another plan \(other arms, cells\)"), opened(tmp_path, plan_of_cells(3)):
         pass
     assert (tmp_path / "sweep.json").read_bytes() == before
+
+
+def test_seeds_can_be_added_and_not_taken_away(tmp_path: Path) -> None:
+    one = plan_of_cells(2)
+    more = [replace(cell, id=f"{cell.id}-1", seed=1) for cell in one.cells]
+    two = replace(one, question=replace(one.question, seeds=(*one.question.seeds, 1)), cells=(*one.cells, *more))
+    run(tmp_path, one, Scripted({}))
+    launcher = Scripted({})
+    assert run(tmp_path, two, launcher) == {} and launcher.started == [cell.id for cell in more]
+    assert read_json(tmp_path / "sweep.json")["seeds"] == list(two.question.seeds)
+    with pytest.raises(OmnikitError, match=r"another plan \(other seeds, cells\)"), opened(tmp_path, one):
+        pass
 
 
 def test_a_plan_that_cannot_be_read_is_written_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

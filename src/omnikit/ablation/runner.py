@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,8 @@ class Failure:
 def refuse_another_plan(folder: Path, plan: Plan) -> bool:
     """Whether a folder holds this plan already; one that cannot be read counts as none, for cells know themselves.
 
-    Raises `OmnikitError` where it holds a sweep of another plan.
+    The same plan with fewer seeds counts as none too: seeds may be added. Raises `OmnikitError` where the folder holds
+    a sweep of another plan.
     """
     if not (folder / SWEEP).exists():
         return False
@@ -66,12 +67,20 @@ def refuse_another_plan(folder: Path, plan: Plan) -> bool:
         return False
     if found.get("plan") == wanted["plan"]:
         return True
+    if _adds_seeds(found, wanted):
+        return False
     names = ("question", "kind", "baseline", "primary", "seeds", "budget", "arms", "cells")
     apart = [name for name in names if found.get(name) != wanted[name]]
     raise OmnikitError(
         f"{folder} holds a sweep of another plan (other {', '.join(apart) or 'contents'}).\n"
         "Nothing was changed. Give this one a folder of its own: out=FOLDER"
     )
+
+
+def _adds_seeds(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether a plan is one that was found, cells and all, with more seeds."""
+    apart = {name for name in wanted if found.get(name) != wanted[name]}
+    return apart == {"plan", "seeds", "cells"} and all(cell in wanted["cells"] for cell in found["cells"])
 
 
 def missing(folder: Path, cells: Sequence[Cell]) -> list[Cell]:
