@@ -3,8 +3,8 @@
 The published size (41.9 M parameters) with random weights on random units, both sides with equal weights and equal
 noise, taking turns in one run: ours by PyTorch alone, with the C kernel of the head where it can be built, and with the
 head in bfloat16. Prints ratios, errors relative to the peak, and when a stream gives its first sound;
-then the alignment search of training, beside the published extension where that is installed. Exits with 1 where the
-sound differs or a goal is missed.
+then the alignment search of training beside the published Cython extension; where that is not installed, beside our own
+search in PyTorch, and its goal is not judged. Exits with 1 where the sound differs or a goal is missed.
 """
 
 from __future__ import annotations
@@ -81,7 +81,6 @@ def main() -> int:
         "first sound": single.ratio("plain", "first"),
         "known units": best.ratio("decode", "stream"),
         "arriving": best.ratio("decode", "stream arriving"),
-        "alignment": aligned(args),
     }
     if fast is None:
         print("the kernel of the head cannot be built here (no C compiler, or OMNIKIT_NATIVE=0)")
@@ -93,7 +92,11 @@ def main() -> int:
             print(f"    of arriving units {turns.ratio('plain', 'first arriving')}")
             print(f"    stream over decode: known {turns.ratio('decode', 'stream')}")
             print(f"    arriving {turns.ratio('decode', 'stream arriving')}")
-    met = True
+    met, alignment = True, aligned(args)
+    if alignment is None:
+        print(f"alignment    not judged (goal {GOALS['alignment']:.2g}×): the published extension is not installed")
+    else:
+        reached["alignment"] = alignment
     for name, goal in GOALS.items():
         if name not in reached:
             continue
@@ -156,7 +159,10 @@ def in_turns(voice: Voice, baseline: Callable[[], Tensor], units: Units, style: 
 
 
 def aligned(args: Any) -> Any:
-    """The alignment search of a batch of 32, 200 units and 800 frames each, and what it is measured against."""
+    """The alignment search of a batch of 32, 200 units and 800 frames each, over the published extension.
+
+    None where that is not installed: what is printed then is beside our own search in PyTorch.
+    """
     value = torch.randn(32, 800, 200, generator=torch.Generator().manual_seed(0))
     frames, units = torch.full((32,), 800), torch.full((32,), 200)
 
@@ -171,8 +177,9 @@ def aligned(args: Any) -> Any:
     try:
         from monotonic_align import maximum_path
     except ImportError:
-        print("alignment: the published extension (monotonic_align) is not installed; beside our plain search")
-        return take_turns({"plain": plain, "ours": ours}, args.rounds, clock=args.clock).ratio("plain", "ours")
+        turns = take_turns({"plain": plain, "ours": ours}, args.rounds, clock=args.clock)
+        print(f"for comparison  alignment search over our own in PyTorch {turns.ratio('plain', 'ours')}")
+        return None
     mask = torch.ones_like(value)
 
     def published() -> None:

@@ -28,6 +28,19 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"image": corpus / user["image"]["path"], "audio": corpus / user["audio"]["path"]}
 
 
+@pytest.fixture(scope="module")
+def next_question(asked: dict[str, Path]) -> Path:
+    corpus = asked["audio"]
+    while not (corpus / "dialogue.test.jsonl").is_file():
+        corpus = corpus.parent
+    records = [json.loads(line) for line in (corpus / "dialogue.test.jsonl").read_text().splitlines()]
+    return next(
+        corpus / record["messages"][0]["audio"]["path"]
+        for record in records
+        if record["messages"][0]["text"] != records[0]["messages"][0]["text"]
+    )
+
+
 def test_what_is_streamed_is_what_is_said_at_once(tiny: System, asked: dict[str, Path]) -> None:
     whole = tiny.reply(**asked, style={"gender": "female"}, seed=2)
     pieces = list(tiny.stream_reply(**asked, style={"gender": "female"}, seed=2))
@@ -76,6 +89,30 @@ def test_turns_are_answered_as_without_a_memory_and_read_once(tiny: System, aske
         assert later.turn.raw == tiny.reply(text=question, history=history).turn.raw
         assert talk.memory.reused >= before > 0
     assert len(talk.turns) == 3 and talk.turns[0][1].text == first.turn.text
+
+
+def test_spoken_turns_are_answered_aloud_as_without_a_memory_at_once_and_in_pieces(
+    tiny: System, asked: dict[str, Path], next_question: Path
+) -> None:
+    talk, heard = Conversation(tiny), Conversation(tiny)
+    questions = [asked, {"audio": next_question}]
+    for turn, question in enumerate(questions):
+        history = list(talk.turns)
+        fresh = tiny.reply(**question, history=history, seed=turn)
+        kept = talk.reply(**question, seed=turn)
+        *pieces, last = heard.stream(**question, seed=turn)
+        for reply in (kept, last.reply):
+            assert reply.turn.raw == fresh.turn.raw and reply.decided_by == fresh.decided_by
+            assert torch.equal(reply.turn.units.codes, fresh.turn.units.codes)
+        assert "".join(piece.text for piece in pieces) == fresh.turn.text
+        sound = torch.cat([piece.audio.wave for piece in pieces if piece.audio is not None], 1)
+        assert torch.equal(sound, kept.audio.wave)
+        assert any(segment.units for segment in talk.turns[turn][0]), "the question was not read as units"
+        if turn:
+            earlier = tiny.part("format").prompt("dialogue", history[-1][0], history[:-1])
+            before = tiny.part("backbone").count_tokens(earlier)
+            assert talk.memory.reused == heard.memory.reused >= before > 0
+            assert fresh.turn.raw != tiny.reply(**question, seed=turn).turn.raw, "the first turn is not read"
 
 
 def test_what_is_read_before_a_question_is_not_read_again_and_changes_no_answer(tiny: System) -> None:

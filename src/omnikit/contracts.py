@@ -56,7 +56,7 @@ class AudioPort(Port):
 
 @dataclass(frozen=True)
 class ImagePort(Port):
-    """RGB pictures: squares of `size` pixels a side, slices of an `AnyRes`, or own sizes within a `NativeSize`."""
+    """RGB pictures of `size`: a side in pixels, a `PaddedSquare`, slices (`AnyRes`), or own sizes (`NativeSize`)."""
 
     size: Any = None
 

@@ -5,23 +5,20 @@ Letters: K codebooks, T units.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
-from pathlib import Path
-from typing import TYPE_CHECKING
+from itertools import chain, takewhile
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 
-from omnikit.reply import MAX_NEW_TOKENS, Clock, Reply
+from omnikit.nn.devices import move
+from omnikit.reply import Question, Reply
 from omnikit.slots.backbone import Memory, Segment
-from omnikit.types import Audio, Images, Labels, SpokenTurn, Style, StyleSource, Units
+from omnikit.types import Audio, SpokenTurn, Units
 
 if TYPE_CHECKING:
     from omnikit.system import System
-
-Given = str | Path | Audio | None
-Shown = str | Path | Images | Sequence[str | Path] | None
 
 
 @dataclass(frozen=True)
@@ -40,57 +37,50 @@ class Conversation:
         system: what answers.
         temperature: 0 writes the likeliest reply.
         constrained: write nothing but well-formed replies of the format.
+        max_new_tokens: the longest reply; None: as the system's setting says.
 
     The backbone keeps keys and values of what it has read. A next turn begins with the earlier user turns as they were
     and the earlier replies as text; from the first position that differs on it reads anew: the last reply's text and
     the new question, not the pictures and speech before.
     """
 
-    def __init__(self, system: System, *, temperature: float = 0.0, constrained: bool = True) -> None:
+    def __init__(
+        self,
+        system: System,
+        *,
+        temperature: float = 0.0,
+        constrained: bool = True,
+        max_new_tokens: int | None = None,
+    ) -> None:
         self.system, self.temperature, self.constrained = system, temperature, constrained
+        self.max_new_tokens = system.limit(max_new_tokens)
         self.turns: list[tuple[Sequence[Segment], SpokenTurn]] = []
         self.memory = Memory()
 
-    def reply(
-        self,
-        *,
-        image: Shown = None,
-        audio: Given = None,
-        text: str | None = None,
-        style: Labels | Style | None = None,
-        reference: Given = None,
-        seed: int = 0,
-    ) -> Reply:
+    def reply(self, *, seed: int = 0, **asked: Unpack[Question]) -> Reply:
         """The whole answer to the next turn. Raises as `System.reply` does."""
-        pieces = self.stream(image=image, audio=audio, text=text, style=style, reference=reference, seed=seed)
-        (whole,) = [piece.reply for piece in pieces if piece.reply is not None]
+        (whole,) = [piece.reply for piece in self.stream(seed=seed, **asked) if piece.reply is not None]
         return whole
 
     @torch.no_grad()
-    def stream(
-        self,
-        *,
-        image: Shown = None,
-        audio: Given = None,
-        text: str | None = None,
-        style: Labels | Style | None = None,
-        reference: Given = None,
-        seed: int = 0,
-    ) -> Iterator[Piece]:
+    def stream(self, *, seed: int = 0, **asked: Unpack[Question]) -> Iterator[Piece]:
         """The answer to the next turn in pieces: words as they are complete, sound while units are still written.
 
-        The turn is kept once the last piece is taken. Raises as `System.reply` does.
+        The style is decided when the voice starts, by what is written then. The turn is kept once the last piece is
+        taken. Raises as `System.reply` does.
         """
         system = self.system
-        wanted, user, clock = system.question(image=image, audio=audio, text=text, style=style, reference=reference)
+        wanted, user, clock = system.question(**asked)
         written = _Written(system, self._raw(user, seed))
         sounds: list[Audio] = []
         first_units = next(written, None)
+        style, decided_by = system.decided(written.turn, wanted)
         yield from written.words()
         if first_units is not None and "detokenizer" in system.parts:
-            spoken_style, _ = system.decided(written.turn, wanted)
+            voice = system.part("detokenizer")
+            units = (move(piece, voice.device) for piece in chain([first_units], written))
             draws = torch.Generator().manual_seed(seed)
-            for sound in system.part("detokenizer").stream(_chain(first_units, written), spoken_style, draws):
+            for sound in voice.stream(units, move(style, voice.device), draws):
                 if not sounds:
                     clock.lap("first sound")
                 sounds.append(sound)
@@ -102,7 +92,8 @@ class Conversation:
         yield from written.words(turn)
         clock.lap("reply")
         self.turns.append((user, turn))
-        yield Piece(reply=_whole(system, turn, wanted, sounds, clock))
+        audio = _joined(sounds) if sounds else None
+        yield Piece(reply=Reply(replace(turn, style=style), audio, decided_by, clock.laps, self.memory.truncated))
 
     @torch.no_grad()
     def prepare(self) -> None:
@@ -124,7 +115,7 @@ class Conversation:
             backbone,
             form.prompt("dialogue", user, self.turns),
             generator=torch.Generator().manual_seed(seed),
-            max_new_tokens=MAX_NEW_TOKENS,
+            max_new_tokens=self.max_new_tokens,
             temperature=self.temperature,
             grammar=grammar,
             memory=self.memory,
@@ -163,18 +154,7 @@ class _Written:
             self._text = text
 
 
-def _chain(first: Units, rest: Iterator[Units]) -> Iterator[Units]:
-    yield first
-    yield from rest
-
-
-def _whole(system: System, turn: SpokenTurn, wanted: Labels | Style, sounds: Sequence[Audio], clock: Clock) -> Reply:
-    """The finished reply with its pieces of sound joined."""
-    style: Style
-    decided: Mapping[str, StyleSource]
-    style, decided = system.decided(turn, wanted)
-    audio = None
-    if sounds:
-        wave = torch.cat([piece.wave[:, : int(piece.lengths[0])] for piece in sounds], 1)  # [1, S]
-        audio = Audio(wave, torch.tensor([wave.shape[1]]), sounds[0].sample_rate)
-    return Reply(replace(turn, style=style), audio, decided, clock.laps)
+def _joined(sounds: Sequence[Audio]) -> Audio:
+    """Pieces of sound [1, S] one behind the other."""
+    wave = torch.cat([piece.wave[:, : int(piece.lengths[0])] for piece in sounds], 1)  # [1, S]
+    return Audio(wave, torch.tensor([wave.shape[1]], device=wave.device), sounds[0].sample_rate)

@@ -5,7 +5,6 @@ Cards and tensors are read; no component is built. A graft is negotiated before 
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,8 +19,8 @@ from omnikit.artefacts import CARD, component_folder, locate, read_card, read_we
 from omnikit.contracts import contract_of, show
 from omnikit.errors import OmnikitError, WeightsError, unknown_name
 from omnikit.registry import resolve
-from omnikit.system import read_wires
-from omnikit.wiring import Node, Wire, negotiate
+from omnikit.system_file import read_settings, write_settings
+from omnikit.wiring import Node, negotiate
 
 MEANINGS = ("vocab_id", "space_id", "style_space")
 """Parameters that name what numbers mean; they are made from weights."""
@@ -117,9 +116,9 @@ def graft(base: str, references: Mapping[str, str], out: Path | None) -> list[Ch
         if place in old and part.slot != old[place].slot:
             raise OmnikitError(f"{part.component} cannot stand in for {old[place].component}: they are of other slots.")
     whole = {**old, **new}
-    wires = _wires(root)
+    settings = read_settings(root)
     nodes = {place: Node(part.component, part.parameters, str(part.folder)) for place, part in whole.items()}
-    negotiate(nodes, [Wire.parse(text) for text in wires])
+    negotiate(nodes, settings.wires)
     changes = [
         Change(f"{place} {change.what}", change.before, change.after)
         for place, part in new.items()
@@ -129,7 +128,7 @@ def graft(base: str, references: Mapping[str, str], out: Path | None) -> list[Ch
         with _new_folder(out) as staging:
             for place, part in whole.items():
                 shutil.copytree(part.folder, staging / place)
-            (staging / "system.json").write_text(json.dumps({"wires": wires}, indent=1) + "\n", encoding="utf-8")
+            write_settings(staging, settings.wires, settings.max_new_tokens)
     return changes
 
 
@@ -163,13 +162,6 @@ def _differences(before: Mapping[str, str], after: Mapping[str, str]) -> Iterato
         one, other = before.get(name, "-"), after.get(name, "-")
         if one != other:
             yield Change(name, one, other)
-
-
-def _wires(root: Path) -> list[str]:
-    path = root / "system.json"
-    if path.is_file():
-        return [str(text) for text in json.loads(path.read_text(encoding="utf-8"))["wires"]]
-    return [str(wire) for wire in read_wires()]
 
 
 @contextmanager

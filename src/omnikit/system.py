@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib import metadata, resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
-import yaml
 from torch import nn
 
 from omnikit.artefacts import (
@@ -30,41 +28,44 @@ from omnikit.artefacts import (
 from omnikit.data.media import load_audio, load_images, resample
 from omnikit.errors import ContractError, OmnikitError, UnknownName, WeightsError, naming_extras, unknown_name
 from omnikit.hub import HUB, send
+from omnikit.nn.devices import move
 from omnikit.published.files import is_checkpoint, is_weight_file
 from omnikit.published.load import load_published, load_whole
 from omnikit.registry import SEATS, id_of, resolve, slots
-from omnikit.reply import MAX_NEW_TOKENS, Clock, Reply
+from omnikit.reply import MAX_NEW_TOKENS, Clock, Heard, Question, Reply, Shown
 from omnikit.slots.backbone import Segment
 from omnikit.slots.base import Component
 from omnikit.slots.emitter import Emitter
 from omnikit.slots.hearing import Hearing
 from omnikit.slots.seeing import picture_size, projected
 from omnikit.slots.style import reference_waves
+from omnikit.slots.units import first_ids
+from omnikit.style_policy import Wish, decide, knowing
+from omnikit.system_file import read_settings, read_wires, write_settings
 from omnikit.types import Audio, Images, Labels, SpokenTurn, Style, StyleSource, Units
-from omnikit.wiring import Node, Plan, Wire, negotiate
+from omnikit.wiring import Node, Plan, negotiate
 
 if TYPE_CHECKING:
     from omnikit.conversation import Piece
+
+_log = logging.getLogger(__name__)
 
 PUBLISHED_FORMAT = "format/emova_json"
 """How the published language models write their replies."""
 
 
-def read_wires(system: str = "emova") -> list[Wire]:
-    """The wires of a system description in `omnikit.conf/system/`."""
-    folder = Path(str(resources.files("omnikit.conf"))) / "system"
-    path = folder / f"{system}.yaml"
-    if not path.is_file():
-        raise unknown_name("system", system, [item.stem for item in folder.glob("*.yaml")])
-    return [Wire.parse(text) for text in yaml.safe_load(path.read_text())["wires"]]
-
-
 class System(nn.Module):
-    """Components wired by a negotiated plan. Make one with `assemble` (new weights) or `load` (trained ones)."""
+    """Components wired by a negotiated plan. Make one with `assemble` (new weights) or `load` (trained ones).
 
-    def __init__(self, plan: Plan, components: Mapping[str, Component]) -> None:
+    `.to(device)` moves the parts, and what they are given goes where each of them is.
+    `max_new_tokens` is how much it writes at most where a call does not say; it is saved with the system.
+    """
+
+    def __init__(
+        self, plan: Plan, components: Mapping[str, Component], *, max_new_tokens: int = MAX_NEW_TOKENS
+    ) -> None:
         super().__init__()
-        self.plan = plan
+        self.plan, self.max_new_tokens = plan, max_new_tokens
         self.parts = nn.ModuleDict(components)
 
     @classmethod
@@ -114,10 +115,10 @@ class System(nn.Module):
             nodes[folder.name] = Node(read_card(folder)["id"], trained_parameters(folder), origin=f"{folder / CARD}")
         if not nodes:
             raise WeightsError(f"{root} holds no trained components: no */{CARD} in it.")
-        path = root / "system.json"
-        wires = json.loads(path.read_text())["wires"] if path.is_file() else [str(wire) for wire in read_wires()]
-        plan = negotiate(nodes, [Wire.parse(text) for text in wires])
-        return cls(plan, {slot: load_component(root / slot) for slot in nodes})
+        told = read_settings(root)
+        plan = negotiate(nodes, told.wires)
+        parts = {slot: load_component(root / slot) for slot in nodes}
+        return cls(plan, parts, max_new_tokens=told.max_new_tokens)
 
     def save(self, folder: str | Path, *, half: bool = False, bases: Mapping[str, str] | None = None) -> None:
         """Write every component and the wires.
@@ -130,8 +131,7 @@ class System(nn.Module):
             self.part(slot)
         for slot in self.parts:
             save_component(self.part(slot), root / slot, half=half, base=bases.get(slot))
-        wires = {"omnikit": metadata.version("omnikit-core"), "wires": [str(link.wire) for link in self.plan.links]}
-        (root / "system.json").write_text(json.dumps(wires, indent=1) + "\n")
+        write_settings(root, [link.wire for link in self.plan.links], self.max_new_tokens)
 
     save_pretrained = save
 
@@ -147,12 +147,16 @@ class System(nn.Module):
             raise OmnikitError(f"This system has no {slot}; it has {', '.join(self.parts)}.")
         return self.parts[slot]
 
+    def limit(self, max_new_tokens: int | None) -> int:
+        """How many tokens are written at most: so many, or where nobody says, as many as this system's setting."""
+        return self.max_new_tokens if max_new_tokens is None else max_new_tokens
+
     @torch.no_grad()
     def hear(self, audio: str | Path | Audio) -> Units:
         """Units of a recording (path or `Audio`, any rate)."""
         tokenizer = self.part("tokenizer")
         rate = tokenizer.contract(**tokenizer.parameters_given).needs["audio"].sample_rate
-        return tokenizer.encode(_heard(audio, rate))
+        return tokenizer.encode(move(_heard(audio, rate), tokenizer.device))
 
     @property
     def hearing(self) -> Hearing:
@@ -169,7 +173,7 @@ class System(nn.Module):
     def listen(self, audio: str | Path | Audio) -> list[Segment]:
         """What the backbone reads of a recording (path or `Audio`, any rate): its tone, then its units or features."""
         hearing = self.hearing
-        units = [_ids(self.hear(audio))] if hearing.reads_units else None
+        units = [first_ids(self.hear(audio))] if hearing.reads_units else None
         return list(hearing.read(lambda rate: _heard(audio, rate), units)[0])
 
     @torch.no_grad()
@@ -182,44 +186,41 @@ class System(nn.Module):
         """Projected features [N, W] of several pictures, in any sizes that the encoder takes, by one call of it."""
         encoder = self.part("vision_encoder")
         seen = images if isinstance(images, Images) else load_images(images, picture_size(encoder))
-        return projected(self.part("projector"), encoder.encode(seen), seen)
+        if not len(seen):
+            return []
+        return projected(self.part("projector"), encoder.encode(move(seen, encoder.device)), seen)
 
     @torch.no_grad()
     def reply(
         self,
         *,
-        image: str | Path | Images | Sequence[str | Path] | None = None,
-        audio: str | Path | Audio | None = None,
-        text: str | None = None,
-        style: Labels | Style | None = None,
-        reference: str | Path | Audio | None = None,
         history: Sequence[tuple[Sequence[Segment], SpokenTurn]] = (),
         seed: int = 0,
         temperature: float = 0.0,
         constrained: bool = True,
+        max_new_tokens: int | None = None,
+        **asked: Unpack[Question],
     ) -> Reply:
-        """Answer a question asked aloud (`audio`) or written (`text`), about a picture, several, or none.
+        """Answer a question asked aloud (`audio`) or written (`text`), about a picture (`image`), several, or none.
 
-        `style` overrides, factor by factor, what the model decides; a whole `Style`, or a recording as `reference`,
-        takes its place. The same seed gives the same bytes on CPU. `constrained` decoding can write nothing but a
-        well-formed reply of the format, with units of the codebooks and values that the style module knows.
+        `style` overrides, factor by factor, what the model decides; a policy (`style_policy`) is asked for such labels
+        once the answer is known; a whole `Style`, or a recording as `reference`, takes its place. The same seed gives
+        the same bytes on CPU. `constrained` decoding can write nothing but a well-formed reply of the format, with
+        units of the codebooks and values that the style module knows. The reply says if `max_new_tokens` cut it short.
         """
-        wanted, user, clock = self.question(image=image, audio=audio, text=text, style=style, reference=reference)
-        turn = self._write("dialogue", user, history, seed, temperature, constrained)
+        wanted, user, clock = self.question(**asked)
+        written = self._write("dialogue", user, history, seed, temperature, constrained, max_new_tokens)
         clock.lap("think")
-        return self._speak(turn, wanted, seed, clock)
+        return self._speak(*written, wanted, seed, clock)
 
     def stream_reply(
         self,
         *,
-        image: str | Path | Images | Sequence[str | Path] | None = None,
-        audio: str | Path | Audio | None = None,
-        text: str | None = None,
-        style: Labels | Style | None = None,
-        reference: str | Path | Audio | None = None,
         seed: int = 0,
         temperature: float = 0.0,
         constrained: bool = True,
+        max_new_tokens: int | None = None,
+        **asked: Unpack[Question],
     ) -> Iterator[Piece]:
         """The answer of `reply` in pieces, words and sound, while it is still written; the last one has it whole.
 
@@ -228,19 +229,21 @@ class System(nn.Module):
         """
         from omnikit.conversation import Conversation
 
-        conversation = Conversation(self, temperature=temperature, constrained=constrained)
-        return conversation.stream(image=image, audio=audio, text=text, style=style, reference=reference, seed=seed)
+        conversation = Conversation(
+            self, temperature=temperature, constrained=constrained, max_new_tokens=max_new_tokens
+        )
+        return conversation.stream(seed=seed, **asked)
 
     @torch.no_grad()
     def question(
         self,
         *,
-        image: str | Path | Images | Sequence[str | Path] | None = None,
-        audio: str | Path | Audio | None = None,
+        image: Shown = None,
+        audio: Heard = None,
         text: str | None = None,
-        style: Labels | Style | None = None,
-        reference: str | Path | Audio | None = None,
-    ) -> tuple[Labels | Style, list[Segment], Clock]:
+        style: Wish | None = None,
+        reference: Heard = None,
+    ) -> tuple[Wish, list[Segment], Clock]:
         """The wanted style, what the backbone reads of a user's turn, and the clock that is running since then.
 
         Raises `OmnikitError` without a question, or for a style that cannot be had.
@@ -248,6 +251,8 @@ class System(nn.Module):
         if audio is None and text is None:
             raise OmnikitError("reply needs a question: give audio=… or text=….")
         wanted = self._wanted(style, reference)
+        if callable(wanted) and text is not None:
+            wanted = knowing(wanted, text)
         clock = Clock()
         user = []
         if image is not None:
@@ -266,23 +271,27 @@ class System(nn.Module):
         self,
         text: str,
         *,
-        style: Labels | Style | None = None,
-        reference: str | Path | Audio | None = None,
+        style: Wish | None = None,
+        reference: Heard = None,
         seed: int = 0,
+        max_new_tokens: int | None = None,
     ) -> Reply:
-        """Speak `text` in a style: labels, a `Style`, or that of a recording (`reference`)."""
+        """Speak `text` in a style: labels, a `Style`, what a policy says, or that of a recording (`reference`)."""
         if not text.strip():
             raise OmnikitError("say needs text; an empty string was given.")
         wanted = self._wanted(style, reference)
         clock = Clock()
-        turn = replace(self._write("tts", [Segment(text=text)], (), seed, 0.0), text=text)
+        turn, truncated = self._write("tts", [Segment(text=text)], seed=seed, max_new_tokens=max_new_tokens)
         clock.lap("think")
-        return self._speak(turn, wanted, seed, clock)
+        return self._speak(replace(turn, text=text), truncated, wanted, seed, clock)
 
     @torch.no_grad()
-    def transcribe(self, audio: str | Path | Audio) -> str:
-        """The words heard in a recording."""
-        return self._write("asr", self.listen(audio), (), 0, 0.0).text
+    def transcribe(self, audio: str | Path | Audio, *, max_new_tokens: int | None = None) -> str:
+        """The words heard in a recording; a warning is logged when `max_new_tokens` cut them short."""
+        turn, truncated = self._write("asr", self.listen(audio), max_new_tokens=max_new_tokens)
+        if truncated:
+            _log.warning("The transcript was cut short; give more max_new_tokens than %d.", self.limit(max_new_tokens))
+        return turn.text
 
     @torch.no_grad()
     def speak(
@@ -294,9 +303,8 @@ class System(nn.Module):
         seed: int = 0,
     ) -> Audio:
         """Waveform of units in a style: labels (missing factors take their default), a `Style`, or a recording's."""
-        wanted = self._wanted(style, reference)
-        wanted = wanted if isinstance(wanted, Style) else self.style_of(wanted)
-        return self.part("detokenizer").decode(units, wanted, torch.Generator().manual_seed(seed))
+        spoken_style, _ = self.decided(SpokenTurn(text=""), self._wanted(style, reference))
+        return self._sound(units, spoken_style, seed)
 
     @torch.no_grad()
     def style_of(
@@ -320,11 +328,11 @@ class System(nn.Module):
             return module.from_labels([labels or {}])
         if "audio" in module.views:
             rate = module.contract(**module.parameters_given).needs["audio"].sample_rate
-            return module.from_audio(_heard(reference, rate))
+            return module.from_audio(move(_heard(reference, rate), module.device))
         detokenizer = self.part("detokenizer")
         heard = _heard(reference, detokenizer.sample_rate)
         reference_waves(heard, detokenizer.sample_rate, detokenizer.hop_size)  # refuses what has no style
-        vectors = detokenizer.style_vectors(heard)
+        vectors = detokenizer.style_vectors(move(heard, detokenizer.device))
         if vectors is None:
             raise OmnikitError("This detokenizer takes no style vector, so a reference recording is not applicable.")
         needs = detokenizer.contract(**detokenizer.parameters_given).needs
@@ -334,11 +342,13 @@ class System(nn.Module):
         self,
         task: str,
         user: Sequence[Segment],
-        history: Sequence,
-        seed: int,
-        temperature: float,
+        history: Sequence = (),
+        seed: int = 0,
+        temperature: float = 0.0,
         constrained: bool = True,
-    ) -> SpokenTurn:
+        max_new_tokens: int | None = None,
+    ) -> tuple[SpokenTurn, bool]:
+        """What the backbone writes, and whether it was cut short."""
         backbone, form = self.part("backbone"), self.part("format")
         prompt = form.prompt(task, user, history)
         grammar = form.grammar(task, backbone, self.style_values()) if constrained else None
@@ -346,22 +356,25 @@ class System(nn.Module):
             backbone,
             [prompt],
             generator=torch.Generator().manual_seed(seed),
-            max_new_tokens=MAX_NEW_TOKENS,
+            max_new_tokens=self.limit(max_new_tokens),
             temperature=temperature,
             grammar=grammar,
         )[0]
-        return form.parse(task, written.text, backbone)
+        return form.parse(task, written.text, backbone), written.truncated
 
     def style_values(self) -> Mapping[str, Sequence[str]]:
         """The values of every factor that the style module knows."""
         return self.part("style").factors if "style" in self.parts else {}
 
-    def _wanted(self, style: Labels | Style | None, reference: str | Path | Audio | None) -> Labels | Style:
-        """What the user asks for, found to be usable before anything is computed: labels, or a whole style."""
+    def _wanted(self, style: Wish | None, reference: Heard) -> Wish:
+        """What the user asks for, found to be usable before anything is computed; what a policy wants shows later."""
         if style is not None and reference is not None:
             raise OmnikitError("Give a style either as style=… or as reference=…, not both.")
         if reference is not None:
             return self.style_of(reference=reference)
+        if callable(style):
+            self.part("style")
+            return style
         if not isinstance(style, Style):
             if style or "style" in self.parts:
                 self.part("style").from_labels([style or {}])
@@ -374,38 +387,31 @@ class System(nn.Module):
             )
         return style
 
-    def decided(self, turn: SpokenTurn, wanted: Labels | Style) -> tuple[Style, dict[str, StyleSource]]:
-        """The style in which a turn is spoken, and who decided each factor: the user, the model, or the default."""
-        if isinstance(wanted, Style):
-            return wanted, dict.fromkeys(wanted.labels[0] if wanted.labels else {"vector": ""}, "user")
-        factors = self.style_values()
-        said = dict(turn.style.labels[0]) if turn.style.labels else {}
-        said = {name: value for name, value in said.items() if value in factors.get(name, ())}
-        source: StyleSource = "user" if wanted else ("model" if said else "default")
-        style = Style()
-        if "style" in self.parts:
-            style = self.part("style").from_labels([{**said, **wanted}], source=source)
-        decided_by: dict[str, StyleSource] = {
-            name: "user" if name in wanted else "model" if name in said else "default" for name in factors
-        }
-        return style, decided_by
+    def decided(self, turn: SpokenTurn, wanted: Wish) -> tuple[Style, dict[str, StyleSource]]:
+        """The style in which a turn is spoken, and who decided each factor: user, policy, model or default."""
+        return decide(self.part("style") if "style" in self.parts else None, turn, wanted)
 
-    def _speak(self, turn: SpokenTurn, wanted: Labels | Style, seed: int, clock: Clock) -> Reply:
+    def _speak(self, turn: SpokenTurn, truncated: bool, wanted: Wish, seed: int, clock: Clock) -> Reply:
         style, decided_by = self.decided(turn, wanted)
         audio = None
         if turn.units is not None and int(turn.units.lengths[0]) > 0 and "detokenizer" in self.parts:
-            audio = self.part("detokenizer").decode(turn.units, style, torch.Generator().manual_seed(seed))
+            audio = self._sound(turn.units, style, seed)
         clock.lap("speak")
-        return Reply(replace(turn, style=style), audio, decided_by, clock.laps)
+        return Reply(replace(turn, style=style), audio, decided_by, clock.laps, truncated)
+
+    def _sound(self, units: Units, style: Style, seed: int) -> Audio:
+        voice = self.part("detokenizer")
+        units, style = move((units, style), voice.device)
+        return voice.decode(units, style, torch.Generator().manual_seed(seed))
 
 
-def load(reference: str, *, licence: str = "") -> Any:
+def load(reference: str, *, licence: str = "", prompts: str | Path | None = None) -> Any:
     """Load a system or a part of one: `tiny`, `runs/x/system`, `tiny#tokenizer`, `tokenizer/spiral_fsq.tiny`.
 
     A file or folder of weights that others published (`s2u.ckpt#tokenizer`, `emova-3b#projector`) becomes the component
     that omnikit knows it as, a whole checkpoint becomes a system; nothing in it is executed. The slot may be left out
-    where a file holds one part. `hf:owner/name@revision` and `hf:owner/name@revision#slot` are fetched from the hub;
-    `licence` says under which licence weights are used that declare none.
+    where a file holds one part. `hf:owner/name@revision` and `…@revision#slot` are fetched from the hub. `licence` says
+    under which licence weights are used that declare none, `prompts` is a file of sentences to ask a checkpoint with.
 
     Raises `UnknownName` for a tag or slot that does not exist, `WeightsError` for weights that cannot be used.
     """
@@ -413,11 +419,13 @@ def load(reference: str, *, licence: str = "") -> Any:
     if slot and slot not in (*slots(), *SEATS):
         raise unknown_name("slot", slot, (*slots(), *SEATS))
     path = Path(root).expanduser()
+    if prompts is not None and (slot or not is_checkpoint(path) or (path / CARD).is_file()):
+        raise OmnikitError(f"prompts=… is for a whole checkpoint that others published, which '{reference}' is not.")
     with naming_extras(f"load('{reference}')"):
         if is_weight_file(path):
             return load_published(path, slot or None)
         if is_checkpoint(path) and not (path / CARD).is_file():
-            return load_published(path, slot) if slot else _whole(path)
+            return load_published(path, slot) if slot else _whole(path, prompts)
     if root.startswith(HUB):
         return _there(licensed(component_folder(reference), reference, licence))
     if slot:
@@ -470,22 +478,14 @@ def _there(folder: Path) -> Any:
     return load_component(folder) if (folder / CARD).is_file() else System.load(folder)
 
 
-def _whole(path: Path) -> Any:
+def _whole(path: Path, prompts: str | Path | None) -> Any:
     """What a published folder holds: one component, or a system with the format of its replies."""
     parts = load_whole(path)
-    if len(parts) == 1:
-        return next(iter(parts.values()))
-    if "backbone" in parts:
-        parts["format"] = resolve(PUBLISHED_FORMAT)()
-    return System.of(parts)
+    if "backbone" in parts and len(parts) > 1:
+        parts["format"] = resolve(PUBLISHED_FORMAT)(prompts=None if prompts is None else str(prompts))
+    return System.of(parts) if len(parts) > 1 else next(iter(parts.values()))
 
 
 def _heard(audio: str | Path | Audio, sample_rate: int) -> Audio:
     """A recording (path or `Audio`) at a rate."""
     return load_audio(Path(audio), sample_rate) if isinstance(audio, str | Path) else resample(audio, sample_rate)
-
-
-def _ids(units: Units) -> tuple[tuple[int, ...], ...]:
-    """Row 0 of a batch of units as [K][T] plain ids."""
-    length = int(units.lengths[0])
-    return tuple(tuple(row[:length].tolist()) for row in units.codes[0])

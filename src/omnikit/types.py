@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Layout = Literal["frame", "reduced"]
-StyleSource = Literal["user", "model", "default"]
+StyleSource = Literal["user", "policy", "model", "default"]
 Label = str | float
 """A value of a style factor: a name, or a number on the factor's scale where the style module has one."""
 Labels = Mapping[str, Label]

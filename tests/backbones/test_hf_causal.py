@@ -53,6 +53,14 @@ def test_units_stand_after_text_in_a_fixed_order(make: Make) -> None:
     assert backbone.model.get_input_embeddings().weight.shape == (backbone.num_tokens, 32)
 
 
+def test_features_are_read_from_any_device(make: Make) -> None:
+    backbone = make().to("meta")  # a device without numbers
+    frames = [torch.zeros(2, 32), torch.zeros(3, 32, device="meta")]
+    rows = backbone._rows([[Segment(frames=each) for each in frames]])
+    embeds = backbone._embed(rows, rows.length)
+    assert embeds.shape == (1, 5, 32) and embeds.device.type == "meta"
+
+
 @pytest.mark.parametrize("books", [[64], [8, 4], [2, 2, 2]])
 def test_units_survive_their_spelling(make: Make, books: list[int]) -> None:
     backbone = make(codebooks=books)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -132,13 +133,34 @@ def expect_alone(model: nn.Module, width: int) -> None:
         torch.testing.assert_close(own, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["mistral", "qwen3", "llama"])
+EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 16}
+LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 6}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {"head_dim": 8},
+    "mistral": {"head_dim": 8, "sliding_window": 4},
+    "qwen3": {"head_dim": 8},
+    "qwen3_moe": {"head_dim": 8, "num_experts": 4, **EXPERTS},
+    "phi3": {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None},
+    "glm4": {"head_dim": 8, "pad_token_id": None, "eos_token_id": None},
+    "deepseek_v3": {
+        **LATENT,
+        **EXPERTS,
+        "num_key_value_heads": 4,
+        "n_routed_experts": 4,
+        "n_group": 2,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+    },
+}
+"""Sizes of small models beside those that all of them share; `deepseek_v3` has values narrower than its keys."""
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
 def test_other_models_pack_as_they_read_alone(kind: str) -> None:
     from transformers import AutoConfig, AutoModel
 
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-    window = {"sliding_window": 4} if kind == "mistral" else {}
-    config = AutoConfig.for_model(kind, vocab_size=40, intermediate_size=48, head_dim=8, **sizes, **window)
+    config = AutoConfig.for_model(kind, vocab_size=40, intermediate_size=48, **{**sizes, **FAMILIES[kind]})
     torch.manual_seed(0)
     model = AutoModel.from_config(config).eval()
     use_attention(model)

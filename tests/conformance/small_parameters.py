@@ -57,6 +57,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "vision_encoder/timm": {
         "patch": {"image_size": 32, "dim": 16, "depth": 2, "heads": 2},
         "conv": {"image_size": 32, "patch_size": 8, "dim": 16, "depth": 2, "heads": 2, "stem": "conv"},
+        "padded": {"image_size": 32, "dim": 16, "depth": 2, "heads": 2, "image_mode": "pad"},
     },
     "vision_encoder/clip": {"": {**_VIT, "layer": -2}},
     "vision_encoder/siglip": {"": {**_VIT, "layer": -2}},

@@ -12,7 +12,7 @@ from PIL import Image
 from omnikit.data.images import any_res_slices, fit, native, pad_to_square, square
 from omnikit.data.media import load_images, read_image_size
 from omnikit.errors import MediaError
-from omnikit.nn.picture_sizes import AnyRes, NativeSize
+from omnikit.nn.picture_sizes import AnyRes, NativeSize, PaddedSquare
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -45,6 +45,9 @@ def test_the_size_of_a_port_says_how_a_picture_is_fitted() -> None:
     bounds = NativeSize(8, 64, 4096)
     assert fit(halves(60, 21), bounds).size == (64, 24) == native(halves(60, 21), bounds).size
     assert fit(halves(60, 21), 16).size == (16, 16) == square(halves(60, 21), 16).size
+    padded = np.asarray(fit(halves(60, 20), PaddedSquare(12, (0.5, 0.25, 1.0))))
+    assert padded.shape == (12, 12, 3) and padded[0, 0].tolist() == [127, 63, 255] == padded[11, 11].tolist()
+    assert padded[6, 1].tolist() == list(RED) and padded[6, 10].tolist() == list(BLUE)
     with pytest.raises(MediaError, match="at least 1"):
         fit(halves(8, 8), 0)
 
@@ -57,9 +60,11 @@ def test_pictures_of_several_sizes_are_packed(tmp_path: Path) -> None:
     assert images.sizes == ((24, 64), (32, 16))
     assert images.each()[1][:, 0, 0].tolist() == [1.0, 0.0, 0.0]
     assert load_images(paths, 16).pixels.shape == (2, 3, 16, 16)
+    padded = load_images(paths, PaddedSquare(16, (0.0, 0.0, 0.0))).pixels
+    assert padded.shape == (2, 3, 16, 16) and not padded[0, :, 0].any() and padded[1, 0, 0].any()
     empty = load_images([], NativeSize())
     assert len(empty) == 0 and empty.each() == []
-    assert len(load_images([], 16)) == 0
+    assert len(load_images([], 16)) == len(load_images([], PaddedSquare(16, (0.0, 0.0, 0.0)))) == 0
 
 
 def test_the_size_is_read_as_the_picture_is_seen(tmp_path: Path) -> None:

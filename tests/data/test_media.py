@@ -31,8 +31,14 @@ def test_round_trip_within_16_bits_and_marked(tmp_path: Path, ending: str) -> No
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
 
 
-def test_loud_waves_are_clipped_not_wrapped(tmp_path: Path) -> None:
+def test_loud_waves_are_clipped_not_wrapped_and_it_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    media.write_audio(tmp_path / "full.wav", tone(level=1.0), 16_000)
+    assert not caplog.records
     wave, _ = media.read_audio(media.write_audio(tmp_path / "a.wav", 3.0 * tone(), 16_000))
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert str(tmp_path / "a.wav") in caplog.text and "peak 1.5" in caplog.text
     assert wave.max() == pytest.approx(1.0, abs=1e-4)
     loud = np.abs(tone()) > 0.01
     np.testing.assert_array_equal(np.sign(wave[loud]), np.sign(tone()[loud]))

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from PIL import Image
 
 from omnikit.cli import main
 from omnikit.data.corpus import make_corpus
+from omnikit.system import System
 
 RATE = 16_000
 
@@ -44,6 +46,26 @@ def test_a_spoken_question_is_answered_aloud(
     assert outs[0].read_bytes() == outs[1].read_bytes()
     wave, rate = soundfile.read(outs[0])
     assert rate == RATE and len(wave) > RATE // 4 and np.abs(wave).max() > 0.01
+
+
+def test_several_pictures_are_shown_in_their_order(
+    asked: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.open(asked[0]).rotate(180).save(tmp_path / "turned.png")
+    shown: list[list[str]] = []
+    look = System.look
+
+    def noted(self: System, images: list[str]) -> list[torch.Tensor]:
+        shown.append(images)
+        return look(self, images)
+
+    monkeypatch.setattr(System, "look", noted)
+    pictures = [str(asked[0]), str(tmp_path / "turned.png")]
+    out = tmp_path / "x.wav"
+    code = main(["reply", "--image", *pictures, "--audio", str(asked[1]), "--out", str(out)])
+    told = json.loads(capsys.readouterr().out)
+    assert shown == [pictures] and told["valid"] and told["text"]
+    assert (code == 0) == out.exists() == bool(told["num_units"])  # the shipped model was taught one picture a turn
 
 
 def test_a_text_is_spoken_in_the_style_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

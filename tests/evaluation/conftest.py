@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from omnikit.data.corpus import make_corpus
-from omnikit.evaluation import material
 from omnikit.system import System
 from omnikit.wiring import Node
 
@@ -63,7 +62,10 @@ def larger_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def random_system() -> System:
-    """Weights are drawn under a forked generator, so that the global one is left alone."""
+    """Weights are drawn under a forked generator, so that the global one is left alone.
+
+    They never write the end; a few tokens are enough to judge that nothing is right.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
         system = System.assemble(NODES)
@@ -72,10 +74,5 @@ def random_system() -> System:
             if weights.ndim > 1:
                 weights.mul_(10.0)
     system.part("style").centroids.normal_(generator=torch.Generator().manual_seed(0))
+    system.max_new_tokens = 12
     return system
-
-
-@pytest.fixture(autouse=True)
-def few_new_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Random weights never write the end; a few tokens are enough to judge that nothing is right."""
-    monkeypatch.setattr(material, "MAX_NEW_TOKENS", 12)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from omnikit import system as system_module
 from omnikit.data.questions import KINDS, Exchange, question
 from omnikit.data.scenes import random_scene
 from omnikit.evaluation import answers as answers_module
@@ -79,10 +78,7 @@ def test_same_words_allows_one_in_ten_and_never_silence() -> None:
     assert not same_words([], [])
 
 
-def test_replies_in_a_batch_are_those_of_the_system_one_by_one(
-    random_system: System, corpus: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(system_module, "MAX_NEW_TOKENS", 12)
+def test_replies_in_a_batch_are_those_of_the_system_one_by_one(random_system: System, corpus: Path) -> None:
     records = chosen(corpus, "dialogue.test", 3, 0) + chosen(corpus, "dialogue.test_voice", 3, 0)
     turns = spoken_replies(random_system, corpus, records, seed=0)
     assert len({record["messages"][0]["audio"]["duration_s"] for record in records}) > 1

@@ -47,6 +47,11 @@ def test_json_holds_the_setting_and_every_figure(
     known = rates["phone error rate, known voices"]
     assert known["target"] == "≤ 10"
     assert known["low"] <= known["value"] <= known["high"]
+    signatures = [figure["signature"] for figure in found["figures"]]
+    assert len(set(signatures)) == len(signatures) > 5
+    data = found["corpus"]["sha256"][:12]
+    assert all(f"|seed:{found['seed']}|" in own and f"|data:{data}|n:" in own for own in signatures)
+    assert known["signature"].startswith("tokenizer.phone_error_rate_known_voices|omnikit:")
 
 
 def test_a_missing_corpus_says_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,10 +73,13 @@ def test_what_nobody_chooses_is_what_the_weights_were_trained_with(
         "emitter": Node("emitter/hidden_ctc", {"dim": 8, "layers": 1, "heads": 2}),
         "format": Node("format/tagged"),
     }
-    System.assemble({**NODES, **others}).save(tmp_path)
+    trained = System.assemble({**NODES, **others})
+    trained.max_new_tokens = 31
+    trained.save(tmp_path)
     system = trained_system(composed([f"weights={tmp_path}"]))
     assert [system.plan.nodes[slot].component for slot in others] == ["emitter/hidden_ctc", "format/tagged"]
     assert system.emitter is system.part("emitter") and system.emitter.codebooks == system.part("backbone").codebooks
+    assert system.max_new_tokens == 31
     assert f"emitter: emitter/hidden_ctc, as {tmp_path} was trained" in capsys.readouterr().err
     chosen = trained_system(composed([f"weights={tmp_path}", "format=plain_chain"]))
     assert "format" not in chosen.parts, "another format than the trained one was asked for, and it has no weights"

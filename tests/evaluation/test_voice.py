@@ -6,7 +6,8 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,16 +16,28 @@ import torch
 
 from omnikit.cli import main
 from omnikit.data.prosody import style_rule
+from omnikit.data.style_recordings import ENERGY_STEP_DB
 from omnikit.errors import UnknownName
 from omnikit.evaluation import voice_control, voice_quality, voice_takes
 from omnikit.evaluation.figures import Figure
 from omnikit.evaluation.judge import judge_all
 from omnikit.evaluation.material import chosen, waves_of
-from omnikit.evaluation.voice_control import Pair, Take, changes, control_figures, default_styles, pairs
+from omnikit.evaluation.voice_control import (
+    Manners,
+    Pair,
+    Take,
+    changes,
+    control_figures,
+    default_styles,
+    pairs,
+    speaker_of,
+)
 from omnikit.evaluation.voice_listener import Listener, timbre, train_listener
+from omnikit.evaluation.voice_similarity import Voiceprints
 from omnikit.evaluation.voice_tables import voice_tables
 from omnikit.metrics.prosody import semitones
 from omnikit.metrics.voice import Voice
+from omnikit.styles.label_centroid import LabelCentroid
 from omnikit.system import System
 from omnikit.wiring import Node
 
@@ -46,8 +59,11 @@ def buzz(hz: float, seconds: float, level: float) -> np.ndarray:
     return (level * wave / np.sqrt(np.mean(np.square(wave)))).astype(np.float32)
 
 
-def obedient(system: System, units: Any, labels: Mapping[str, str], seed: int) -> np.ndarray:
+def obedient(
+    system: System, units: Any, labels: Mapping[str, str], seed: int, reference: Path | None = None
+) -> np.ndarray:
     """A voice that does what the rule says."""
+    assert reference is None, "labels tell the style"
     rule = style_rule({name: value for name, value in labels.items() if name != "gender"})
     base = 210 if labels["gender"] == "female" else 110
     return buzz(base * 2 ** (rule.semitones / 12), 1.0 * rule.duration_factor, 0.05 * rule.gain)
@@ -64,6 +80,42 @@ def test_styles_are_changed_one_factor_at_a_time() -> None:
     ]
     assert list(changes(FACTORS)) == [("emotion", "sad"), ("speed", "slow"), ("speed", "fast")]
     assert default_styles({}) == [{}] and list(changes({})) == []
+
+
+def test_who_speaks_is_no_change_of_style() -> None:
+    """A table of `omnikit style make --factors speaker,emotion,energy`: its speakers are told apart, not judged."""
+    factors = {"speaker": ("f3", "m3"), "emotion": ("neutral", "sad"), "energy": ("normal", "high", "low")}
+    assert [own["speaker"] for own in default_styles(factors)] == ["f3", "m3"]
+    assert list(changes(factors)) == [("emotion", "sad"), ("energy", "high"), ("energy", "low")]
+    both = default_styles({**factors, "gender": ("female", "male")})
+    assert [speaker_of(own) for own in both] == ["f3 female", "f3 male", "m3 female", "m3 male"]
+    take = Take(Voice(1.0, 100.0, -26.0, -8.0), 0, 10)
+    assert Pair("a", "energy=high", both[0], take, take).id == "a f3 female energy=high"
+    assert Pair("a", "energy=high", {"gender": "male"}, take, take).id == "a male energy=high"
+
+
+def test_a_speaker_has_the_gender_that_it_was_recorded_with(corpus: Path) -> None:
+    factors = {"speaker": ["f3", "m3"], "gender": ["female", "male"], "emotion": ["neutral", "sad"]}
+    module = LabelCentroid(dim=2, factors=factors)
+    heard = [{"speaker": "f3", "gender": "female"}, {"speaker": "m3", "gender": "male"}]
+    module.fit(torch.eye(2), heard, "space")
+    system = cast(System, SimpleNamespace(part=lambda slot: module))
+    (record,) = chosen(corpus, "voice.test", 1, 0)
+    spoken_as = [[speaker_of(manner.labels) for manner in own] for own in Manners(system, corpus).of(record, 0)]
+    assert spoken_as == [["f3 female"] * 2, ["m3 male"] * 2]
+
+
+def test_energy_has_the_rule_of_its_step() -> None:
+    default = Take(Voice(1.0, 100.0, -26.0, -8.0), 0, 10)
+    louder = Take(Voice(1.0, 100.0, -22.5, -8.0), 0, 10)
+    assert Pair("a", "energy=high", {}, louder, default).rule == {"duration": 0.0, "F0": 0.0, "level": ENERGY_STEP_DB}
+    assert Pair("a", "energy=low", {}, louder, default).rule["level"] == -ENERGY_STEP_DB
+    figures = by_name(control_figures([Pair("a", f"energy={value}", {}, louder, default) for value in ("high", "low")]))
+    assert figures["level moves in the declared direction", "energy=high"].value == 100.0
+    assert figures["level moves in the declared direction", "energy=low"].value == 0.0
+    assert figures["level off the rule", "energy=high"].value == pytest.approx(1.0)
+    assert figures["level moved", "energy=high"].how == "the rule says +2.5"
+    assert ("level moved unasked", "energy=high") not in figures
 
 
 def test_an_obedient_voice_reaches_every_target(
@@ -154,8 +206,12 @@ def test_the_recording_itself_has_no_distance_and_is_heard_as_it_is(
     for name in ("spoken", "_timed"):
         waves = iter(waves_of(random_system, corpus, renderings))
         monkeypatch.setattr(voice_quality, name, lambda *_, waves=waves: next(waves))
-    monkeypatch.setattr(voice_quality, "train_listener", lambda *_: Listener({}, {}))
+    waves, voices = waves_of(random_system, corpus, renderings), [audio["voice"] for audio in renderings]
+    known = Voiceprints.of(timbre(waves, RATE), voices)
+    monkeypatch.setattr(voice_quality, "train_listener", lambda *_: Listener({}, {}, known))
     figures = by_name(voice_quality.judge_voice(random_system, corpus, 3, 0))
+    made, natural = (figures[f"speaker similarity, {kind} speech", ""].value for kind in ("made", "natural"))
+    assert made == natural > figures["speaker similarity, natural speech, other voices", ""].value
     assert figures["mel-cepstral distance, time-warped", ""].value == 0.0
     assert figures["mel-cepstral distance, true durations", ""].value == 0.0
 
@@ -185,6 +241,8 @@ def test_one_part_alone_is_judged(random_system: System, corpus: Path) -> None:
     judgement = judge_all(random_system, corpus, num_items=1, seed=0, parts=["speed"])
     assert {figure.part for figure in judgement.figures} == {"speed"}
     assert all(figure.value > 0 for figure in judgement.figures)
+    waited = by_name(list(judgement.figures))["first sound, time", ""]
+    assert waited.unit == "ms" and "on this machine" in waited.how
     with pytest.raises(UnknownName, match="Did you mean 'control'"):
         judge_all(random_system, corpus, num_items=1, seed=0, parts=["controls"])
 
@@ -196,7 +254,10 @@ def test_a_voice_without_styles_is_judged_too(random_system: System, corpus: Pat
         torch.manual_seed(0)
         mute = System.assemble({**nodes, "style": Node("style/none"), "detokenizer": detokenizer})
     judgement = judge_all(mute, corpus, num_items=20, seed=0, parts=["voice", "control", "speed"])
-    assert {figure.part for figure in judgement.figures} == {"voice", "speed"}
+    assert {figure.part for figure in judgement.figures} == {"voice", "control", "speed"}
+    (control,) = (figure for figure in judgement.figures if figure.part == "control")
+    assert control.name == "everything" and math.isnan(control.value)
+    assert control.how == "not applicable: style/none has no style but its default"
     assert "target voice among all training voices recognised, made speech" in {item.name for item in judgement.figures}
 
 

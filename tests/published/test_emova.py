@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from published.origin import every_id_a_unit, write_origin
+from published.origin import TEMPLATE, every_id_a_unit, write_origin
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import omnikit
 from omnikit.cli import main
 from omnikit.errors import OmnikitError, WeightsError
+from omnikit.formats.chain import TASKS
 from omnikit.published.emova import PROJECTOR, TOWER, UNITS_UNKNOWN
 from omnikit.slots.backbone import Segment
 from omnikit.types import Images
@@ -57,7 +58,7 @@ def state() -> State:
 def write(tmp_path: Path, state: State) -> Write:
     def make(changes: State | None = None, without: tuple[str, ...] = (), **settings: Any) -> Path:
         kept = {name: value for name, value in {**state, **(changes or {})}.items() if name not in without}
-        given = {"tokenizer": every_id_a_unit(NUM_UNITS), "template": None, **settings}
+        given = {"tokenizer": every_id_a_unit(NUM_UNITS), **settings}
         llm = {**LLM, "tie": given.pop("tie", False)}
         return write_origin(tmp_path / "emova", kept, llm, 2, given.pop("tokenizer"), **given)
 
@@ -108,6 +109,59 @@ def test_it_becomes_ordinary_trained_parts_that_need_the_checkpoint_no_more(writ
     after = system.part("backbone")
     assert after.units.ids([[5, 7]]) == before.units.ids([[5, 7]]) and after.text.controls == before.text.controls
     assert all(torch.equal(value, after.state_dict()[name]) for name, value in before.state_dict().items())
+
+
+def test_turns_are_refused_without_the_checkpoints_template(write: Write) -> None:
+    folder = write(template=None)
+    system = omnikit.load(str(folder))
+    backbone, form = system.part("backbone"), system.part("format")
+    read = [Segment(units=((3, 1),))]
+    assert backbone.generate([read], generator=torch.Generator(), max_new_tokens=2)  # units alone need no template
+    prompt = form.prompt("asr", [Segment(units=((3, 1),))])
+    with pytest.raises(OmnikitError, match="has no chat template") as told:
+        backbone.generate([prompt], generator=torch.Generator(), max_new_tokens=2)
+    assert str(folder) in str(told.value) and "chat_template.jinja" in str(told.value)
+    (folder / "chat_template.jinja").write_text(TEMPLATE)
+    again = omnikit.load(f"{folder}#backbone")
+    assert again.generate([prompt], generator=torch.Generator(), max_new_tokens=2)
+
+
+def test_a_template_that_cannot_be_used_is_named_as_such(write: Write) -> None:
+    with pytest.raises(OmnikitError, match="chat template of this model cannot be used: it leaves out what the user"):
+        omnikit.load(str(write(template="{% for m in messages %}<|im_end|>{% endfor %}")))
+
+
+def test_it_is_asked_with_the_sentences_of_the_users_copy(write: Write, tmp_path: Path) -> None:
+    folder = write()
+    sentences = {task: f"{task} as in the copy:" for task in TASKS}
+    (folder / "prompts.json").write_text(json.dumps(sentences))
+    system = omnikit.load(str(folder), prompts=folder)
+    asked = system.part("format").prompt("asr", [Segment(units=((3, 1),))])
+    assert [item.text or item.units for item in asked if not item.control] == ["asr as in the copy:", ((3, 1),)]
+    system.save(tmp_path / "saved")
+    for file in folder.iterdir():
+        file.unlink()
+    assert omnikit.load(str(tmp_path / "saved")).part("format").questions == sentences
+    for other in (f"{folder}#backbone", "tiny", str(tmp_path / "saved")):
+        with pytest.raises(OmnikitError, match="whole checkpoint that others published"):
+            omnikit.load(other, prompts=folder)
+
+
+def test_the_command_takes_the_users_sentences_too(write: Write, tmp_path: Path, state: State) -> None:
+    (tmp_path / "mine.json").write_text(json.dumps({task: f"{task}:" for task in TASKS}))
+    command = ["load", str(write()), "--prompts", str(tmp_path / "mine.json"), "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    assert omnikit.load(str(tmp_path / "out")).part("format").questions["asr"] == "asr:"
+    torch.save({name: value for name, value in state.items() if name.startswith(PROJECTOR)}, tmp_path / "p.bin")
+    assert main(["load", str(tmp_path / "p.bin"), *command[2:4], "--out", str(tmp_path / "other")]) == 2
+    assert not (tmp_path / "other").exists()
+
+
+def test_conversations_begin_with_the_published_sentence(write: Write) -> None:
+    backbone = omnikit.load(f"{write()}#backbone")
+    assert backbone.parameters_given["system"] == "You are a helpful assistant."
+    opening = backbone.text.encode("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n")
+    assert list(backbone.text.controls["start"])[: len(opening)] == opening
 
 
 def test_units_in_any_order_keep_their_ids(write: Write) -> None:

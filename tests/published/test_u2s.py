@@ -67,15 +67,9 @@ def as_written(state: State) -> State:
     return {name.lower(): value for name, value in state.items()}
 
 
-def raw(state: State, path: Path) -> Path:
-    content = {"model": as_written(state), "iteration": 322_000, "optimizer": {"state": {}}, "learning_rate": 2e-4}
-    torch.save(content, path / "G_322000.pth")
-    return path / "G_322000.pth"
-
-
-def raw_in_capitals(state: State, path: Path) -> Path:
-    torch.save({"model": state, "iteration": 1}, path / "G.pth")
-    return path / "G.pth"
+def unchanged(state: State) -> State:
+    """Norms in capitals and `weight_g`, as the published container and our component have them."""
+    return dict(state)
 
 
 def rewritten(state: State) -> State:
@@ -87,13 +81,19 @@ def rewritten(state: State) -> State:
     }
 
 
+def raw(state: State, path: Path, change: Callable[[State], State] = as_written) -> Path:
+    content = {"model": change(state), "iteration": 322_000, "optimizer": {"state": {}}, "learning_rate": 2e-4}
+    torch.save(content, path / "G_322000.pth")
+    return path / "G_322000.pth"
+
+
 def styles() -> Tensor:
     """A table whose rows can be told apart, in the order of the published list: sorted by name."""
     return torch.arange(126.0)[:, None].expand(-1, 6).contiguous()
 
 
 def container(
-    state: State, path: Path, tokenizer: SpeechTokenizer | None = None, change: Callable[[State], State] = rewritten
+    state: State, path: Path, change: Callable[[State], State] = unchanged, tokenizer: SpeechTokenizer | None = None
 ) -> Path:
     tensors = {f"decoder.{name}": value for name, value in change(state).items()}
     tensors["style_embedding.weight"] = styles()
@@ -103,11 +103,18 @@ def container(
     return path / "model.safetensors"
 
 
-@pytest.mark.parametrize("write", [raw, raw_in_capitals, container])
+@pytest.mark.parametrize("weight_norm", [unchanged, rewritten])
+@pytest.mark.parametrize("norms", [as_written, unchanged])
+@pytest.mark.parametrize("write", [raw, container])
 def test_every_spelling_gives_the_same_detokenizer(
-    write: Callable[[State, Path], Path], original: Detokenizer, tmp_path: Path
+    write: Callable[..., Path],
+    norms: Callable[[State], State],
+    weight_norm: Callable[[State], State],
+    original: Detokenizer,
+    tmp_path: Path,
 ) -> None:
-    loaded = omnikit.load(f"{write(original.state_dict(), tmp_path)}#detokenizer")
+    path = write(original.state_dict(), tmp_path, lambda state: weight_norm(norms(state)))
+    loaded = omnikit.load(f"{path}#detokenizer")
     state = loaded.state_dict()
     assert list(state) == list(original.state_dict())
     assert all(torch.equal(state[name], value) for name, value in original.state_dict().items())
@@ -119,7 +126,7 @@ def test_every_spelling_gives_the_same_detokenizer(
 def test_the_container_loads_in_its_parts_and_whole(
     original: Detokenizer, tokenizer: SpeechTokenizer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = container(original.state_dict(), tmp_path, tokenizer)
+    path = container(original.state_dict(), tmp_path, rewritten, tokenizer)
     parts = {slot: omnikit.load(f"{path}#{slot}") for slot in ("tokenizer", "detokenizer", "style")}
     assert parts["detokenizer"].vocab_id == parts["tokenizer"].vocab_id
     assert parts["style"].space_id == parts["detokenizer"].style_space

@@ -30,12 +30,6 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def short_replies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for room in ("system", "conversation"):
-        monkeypatch.setattr(f"omnikit.{room}.MAX_NEW_TOKENS", 72)
-
-
 def books_of(name: str) -> tuple[int, ...]:
     return BOOKS[:1] if name == "hidden_ctc" else BOOKS
 
@@ -119,12 +113,13 @@ def test_a_system_replies_with_it_whatever_its_weights(name: str, form: str) -> 
     }
     torch.manual_seed(0)
     system = System.assemble(nodes)
+    system.max_new_tokens = 72
     assert system.plan.contracts["emitter"].ignores or system.emitter.codebooks == books_of(name)
     for heat in (0.0, 1.0):
-        turn = system.reply(text="what?", seed=1, temperature=heat).turn
-        assert turn.parse_ok, turn.raw
-        talk = Conversation(system, temperature=heat)
-        assert talk.reply(text="what?", seed=1).turn.raw == turn.raw
+        reply = system.reply(text="what?", seed=1, temperature=heat)
+        assert reply.turn.parse_ok, reply.turn.raw
+        streamed = Conversation(system, temperature=heat).reply(text="what?", seed=1)
+        assert (streamed.turn.raw, streamed.truncated) == (reply.turn.raw, reply.truncated)
     said = system.say("big", seed=1).turn
     assert said.units is not None and tuple(said.units.codes.shape[:2]) == (1, len(books_of(name)))
 
@@ -179,6 +174,7 @@ def test_a_system_without_an_emitter_writes_in_the_vocabulary() -> None:
     plain = System.assemble(nodes)
     torch.manual_seed(0)
     named = System.assemble({**nodes, "emitter": "emitter/in_vocab"})
+    plain.max_new_tokens = named.max_new_tokens = 72
     assert plain.reply(text="a").turn.raw == named.reply(text="a").turn.raw
     prompt = [Segment(control="start"), Segment(text="a"), Segment(control="reply")]
     (direct,) = plain.part("backbone").generate([prompt], generator=torch.Generator(), max_new_tokens=8)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
+import tarfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +16,11 @@ from training.conftest import SMALL
 
 import omnikit
 from omnikit.cli import main
+from omnikit.data.language_batches import LanguageBatch
+from omnikit.data.media import load_images
+from omnikit.data.packing import Skipped
 from omnikit.errors import DataError
-from omnikit.training import progress
+from omnikit.training import progress, reading
 from omnikit.training.mixtures import Source, sources_of
 
 MIXED = (
@@ -89,6 +97,69 @@ def test_a_run_on_shards_that_was_interrupted_ends_as_one_that_was_not(
     assert sources["asr/speech"]["tokens"] > sources["asr/dialogue"]["tokens"] > 0
     assert sum(tasks.values()) == pytest.approx(1, abs=1e-3) and tasks["dialogue"] == pytest.approx(0.4, abs=0.1)
     assert 0.7 < told[0]["batches_full"] <= 1
+
+
+def break_pictures(path: Path) -> set[str]:
+    """Cut off every second picture of a tar shard; how those are named where they are left out."""
+    with tarfile.open(path) as archive:
+        members = [(member.name, archive.extractfile(member).read()) for member in archive]  # type: ignore[union-attr]
+    broken = set([name for name, _ in members if name.endswith(".png")][::2])
+    with tarfile.open(path, "w") as archive:
+        for name, data in members:
+            member = tarfile.TarInfo(name)
+            kept = data[:40] if name in broken else data
+            member.size = len(kept)
+            archive.addfile(member, io.BytesIO(kept))
+    return {f"{path.name}:{name.split('.')[0]}/{name}" for name in broken}
+
+
+def test_broken_pictures_are_left_out_named_and_too_many_stop_the_run(
+    small_corpus: Path,
+    tokenizer: Path,
+    shards: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    torn = tmp_path / "torn"
+    shutil.copytree(Path(shards.split("'")[1]).parent, torn)
+    broken = set().union(*(break_pictures(path) for path in sorted(torn.glob("caption.train-*.tar"))))
+    given = words(small_corpus, tokenizer, tmp_path / "out", f"data.shards=['{torn}/*.tar']")
+    assert main([*given, "--traceback"]) == 0
+    told = json.loads((tmp_path / "out" / "align" / "mixture.json").read_text())
+    assert f"{len(told['skipped'])} samples were left out: " in capsys.readouterr().err
+    assert set(told["skipped"]) == broken and broken
+    assert all("cannot be read" in reason for reason in told["skipped"].values())
+    assert told["sources"]["caption/caption"]["samples"] > 0
+    monkeypatch.setattr(reading, "MIN_SKIPPED", 1)
+    monkeypatch.setattr(reading, "MAX_SKIPPED", 0.0)
+    assert main([*given, "overwrite=true"]) == 2
+    said = capsys.readouterr().err
+    assert "samples could not be used" in said and "were drawn; the last:" in said and "cannot be read" in said
+    assert not (tmp_path / "out" / "align" / "mixture.json").exists()
+
+
+def test_a_tenth_of_many_samples_may_be_left_out(tmp_path: Path) -> None:
+    trainer: Any = SimpleNamespace(
+        fit_loop=SimpleNamespace(
+            epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(current=SimpleNamespace(ready=1)))
+        )
+    )
+    lines = [Skipped(f"{number}.png", "cannot be read") for number in range(200)]
+
+    def read(drawn: int, skipped: int) -> reading.Reading:
+        counted = reading.Reading(tmp_path, batch_tokens=9, resumed=False)
+        pair = (("caption/caption", 3),)
+        batch = LanguageBatch((), (), load_images([], 8), drawn=pair * drawn, skipped=tuple(lines[:skipped]))
+        counted.on_train_batch_end(trainer, None, None, batch, 0)
+        return counted
+
+    assert len(read(100, 99).skipped) == 99, "few are no reason to stop"
+    assert len(read(1001, 100).skipped) == 100, "nor is less than a tenth"
+    with pytest.raises(DataError, match=r"100 samples could not be used, 1000 were drawn; the last:\n96\.png: cannot"):
+        read(1000, 100)
+    with pytest.raises(DataError, match="200 samples"):
+        read(1500, 200)
 
 
 def test_units_of_another_tokenizer_are_refused(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from backbones.conftest import publish
-from stages.test_language import MIXED, batch_of, make
+from stages.test_language import EIGHT, MIXED, batch_of, make
 from torch import nn
 
 import omnikit
@@ -141,6 +141,35 @@ def test_blocks_are_those_of_the_language_model_and_can_be_compiled() -> None:
     with torch.compiler.set_stance("force_eager"):
         assert float(stage.training_step(batch_of(MIXED), 0).detach()) == loss
     assert all(block._compiled_call_impl is not None for block in stage.backbone.model.layers)
+
+
+def losses_of_steps(stage: LanguageStage) -> list[float]:
+    """The losses of three steps of a training: two batches of different lengths, and the first one again."""
+    optimizer = stage.configure_optimizers()["optimizer"]
+    losses = []
+    for samples in (MIXED, EIGHT[:2], MIXED):
+        optimizer.zero_grad()
+        loss = stage.training_step(batch_of(samples), len(losses))
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return losses
+
+
+def test_compiled_blocks_are_traced_and_learn_the_same() -> None:
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    plain, compiled = make(RATES), make(RATES)
+    compile_blocks(compiled, backend="aot_eager")
+    expected = losses_of_steps(plain)
+    assert not torch._dynamo.utils.counters["stats"], "nothing is traced that was not asked for"
+    try:
+        losses = losses_of_steps(compiled)
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 1
+        assert torch._dynamo.utils.counters["aot_autograd"]["ok"] >= 1
+    finally:
+        torch._dynamo.reset()
+    assert losses == pytest.approx(expected, rel=1e-5) and losses[2] < losses[0]
 
 
 def test_what_cannot_be_recomputed_or_compiled_is_refused() -> None:

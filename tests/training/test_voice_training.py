@@ -31,7 +31,7 @@ VOICE = [
     "detokenizer.discriminator.period_channels=[4,4,4]",
 ]
 LOSSES = ("loss", "mel", "stft", "kl", "duration", "discriminator", "generator", "feature", "valid_loss", "valid_mel")
-REDUCED = ("tokenizer.reduced=true", "detokenizer.layout=reduced", "detokenizer.latent.frame_prior_layers=0")
+CHOSEN = {"frame": (), "reduced": ("tokenizer=spiral_fsq_tiny_reduced", "detokenizer=uvits_tiny_reduced")}
 
 
 def words(stage: str, corpus: Path, out: Path, *more: str) -> list[str]:
@@ -42,19 +42,25 @@ def weights_of(out: Path) -> dict[str, torch.Tensor]:
     return load_file(out / "detokenizer" / "parts" / "detokenizer" / "model.safetensors")
 
 
+@pytest.fixture(scope="module", params=CHOSEN)
+def layout(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def tokenizer(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def choice(layout: str, small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """What a voice of that layout is asked for with, beside a tokenizer that was trained for it."""
     out = tmp_path_factory.mktemp("tokenizer")
-    assert main(words("tokenizer", small_corpus, out)) == 0
-    return f"tokenizer.weights={out / 'system'}"
+    assert main(words("tokenizer", small_corpus, out, *CHOSEN[layout])) == 0
+    return *CHOSEN[layout], f"tokenizer.weights={out / 'system'}"
 
 
 @pytest.fixture(scope="module")
-def whole(small_corpus: Path, tokenizer: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(small_corpus: Path, choice: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing interrupts, validated at every step."""
     out = tmp_path_factory.mktemp("whole")
     kept = ("trainer.valid_every=1", "recipe.detokenizer.media.num_kept=2")
-    assert main(words("detokenizer", small_corpus, out, tokenizer, *kept)) == 0
+    assert main(words("detokenizer", small_corpus, out, *choice, *kept)) == 0
     return out
 
 
@@ -75,7 +81,7 @@ class _Stop(Exception):
 
 
 def test_an_interrupted_run_goes_on_exactly(
-    whole: Path, small_corpus: Path, tokenizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Path, small_corpus: Path, choice: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save = progress.Saver.save
 
@@ -84,7 +90,7 @@ def test_an_interrupted_run_goes_on_exactly(
         if trainer.fit_loop.epoch_loop.batch_progress.current.ready == 3:  # type: ignore[attr-defined]
             raise _Stop
 
-    asked = words("detokenizer", small_corpus, tmp_path, tokenizer, "trainer.valid_every=1")
+    asked = words("detokenizer", small_corpus, tmp_path, *choice, "trainer.valid_every=1")
     monkeypatch.setattr(progress.Saver, "save", save_then_die)
     with pytest.raises(_Stop):
         main([*asked, "trainer.checkpoint_minutes=0"])
@@ -102,11 +108,11 @@ def test_an_interrupted_run_goes_on_exactly(
 
 
 @pytest.fixture(scope="module")
-def folders(small_corpus: Path, tokenizer: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def folders(small_corpus: Path, choice: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The same training by one process and by two: batches of two rows, and of one in validation, an empty share."""
     one, two = (tmp_path_factory.mktemp("processes") / name for name in ("one", "two"))
     undropped = ("detokenizer.unit_encoder.dropout=0", "detokenizer.duration.dropout=0", "trainer.accelerator=cpu")
-    shared = words("detokenizer", small_corpus, two, tokenizer, *undropped, "trainer.devices=2")
+    shared = words("detokenizer", small_corpus, two, *choice, *undropped, "trainer.devices=2")
     environment = {
         **os.environ,
         "MASTER_ADDR": "127.0.0.1",
@@ -125,7 +131,7 @@ def folders(small_corpus: Path, tokenizer: str, tmp_path_factory: pytest.TempPat
         for rank in range(2)
     ]
     try:
-        alone = words("detokenizer", small_corpus, one, tokenizer, *undropped, "trainer.devices=1")
+        alone = words("detokenizer", small_corpus, one, *choice, *undropped, "trainer.devices=1")
         assert main(alone) == 0
         for process in started:
             said, _ = process.communicate(timeout=240)
@@ -152,10 +158,12 @@ def test_two_processes_teach_both_players_what_one_does(folders: tuple[Path, Pat
     assert pictures[0] == pictures[1] and pictures[0]
 
 
-def test_merged_units_find_their_own_durations_in_mixed_precision(small_corpus: Path, tmp_path: Path) -> None:
-    asked = [*REDUCED, "recipe.detokenizer.optim.steps=3", "trainer.valid_every=3", "recipe.detokenizer.average_keep=0"]
-    assert main(words("tokenizer", small_corpus, tmp_path, *REDUCED)) == 0
-    assert main(words("detokenizer", small_corpus, tmp_path, *asked, "trainer.precision=bf16-mixed")) == 0
+@pytest.mark.parametrize("layout", ["reduced"], indirect=True)
+def test_merged_units_find_their_own_durations_in_mixed_precision(
+    choice: tuple[str, ...], small_corpus: Path, tmp_path: Path
+) -> None:
+    asked = ["recipe.detokenizer.optim.steps=3", "trainer.valid_every=3", "recipe.detokenizer.average_keep=0"]
+    assert main(words("detokenizer", small_corpus, tmp_path, *choice, *asked, "trainer.precision=bf16-mixed")) == 0
     values = [float(value) for name in LOSSES for value in curve(tmp_path / "detokenizer", name)]
     assert torch.tensor(values).isfinite().all()
     stored = weights_of(tmp_path)
@@ -164,8 +172,9 @@ def test_merged_units_find_their_own_durations_in_mixed_precision(small_corpus: 
     assert list((tmp_path / "detokenizer" / "media" / "step_3").glob("*.png"))
 
 
-def test_a_voice_without_style_trains_alone(small_corpus: Path, tokenizer: str, tmp_path: Path) -> None:
-    told = words("detokenizer", small_corpus, tmp_path, tokenizer, "style=none")
+@pytest.mark.parametrize("layout", ["frame"], indirect=True)
+def test_a_voice_without_style_trains_alone(choice: tuple[str, ...], small_corpus: Path, tmp_path: Path) -> None:
+    told = words("detokenizer", small_corpus, tmp_path, *choice, "style=none")
     assert main([word for word in told if not word.startswith("style.")]) == 0
     assert curve(tmp_path / "detokenizer", "mel") and not curve(tmp_path / "detokenizer", "style")
     assert not [name for name in weights_of(tmp_path) if name.startswith("enc_r")]

@@ -39,9 +39,9 @@ def system_with(emitter: str) -> System:
 
 
 @pytest.mark.parametrize("emitter", SMALL)
-def test_four_codebooks_are_learnt_and_spoken(emitter: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnikit.system.MAX_NEW_TOKENS", 64)
+def test_four_codebooks_are_learnt_and_spoken(emitter: str) -> None:
     system = system_with(emitter)
+    system.max_new_tokens = 64
     assert system.part("backbone").codebooks == (16,) * 4
     units = tuple(tuple(book) for book in system.hear(question()).codes[0].tolist())
     samples = (

@@ -78,11 +78,11 @@ def test_lmms_eval_finds_it_by_its_id() -> None:
 
 
 @pytest.mark.parametrize("ask", ["chat", "dialogue"])
-def test_a_batch_gives_what_its_requests_give_alone(folder: Path, ask: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnikit_lmms_eval.model.MAX_NEW_TOKENS", 8)
+def test_a_batch_gives_what_its_requests_give_alone(folder: Path, ask: str) -> None:
     asked = requests(SHORT, {**SHORT, "max_new_tokens": 5}, SHORT)
-    together = model_of(folder, batch_size=4, ask=ask).generate_until(asked)
-    alone = [model_of(folder, batch_size=1, ask=ask).generate_until([request])[0] for request in asked]
+    how = {"ask": ask, "max_new_tokens": 8}
+    together = model_of(folder, batch_size=4, **how).generate_until(asked)
+    alone = [model_of(folder, batch_size=1, **how).generate_until([request])[0] for request in asked]
     assert together == alone
     assert len(set(together)) > 1 and all(isinstance(answer, str) and answer for answer in together)
 

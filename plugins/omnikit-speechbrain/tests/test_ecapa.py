@@ -1,20 +1,25 @@
-"""`style/ecapa` keeps the promises of its slot, and published weights find their way into it."""
+"""`style/ecapa` keeps the promises of its slot, published weights become it, and a voice learns its space."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 import omnikit
 import omnikit.testing
-from omnikit.artefacts import load_component
+from omnikit.artefacts import load_component, save_component
 from omnikit.cli.config import compose_config
 from omnikit.errors import OmnikitError, WeightsError
-from omnikit.types import Audio
+from omnikit.types import Audio, Style, Units
 
 SMALL = {"dim": 12, "channels": [16, 16, 16, 16, 48], "attention_dim": 8, "num_mels": 20}
 
@@ -72,7 +77,9 @@ def test_a_checkpoint_becomes_a_part(tmp_path: Path) -> None:
     assert {name: loaded.parameters_given[name] for name in SMALL} == SMALL
     assert loaded.space_id.startswith("ecapa-")
     audio = Audio(tone(200)[None], torch.tensor([16_000]), 16_000)
-    assert torch.equal(loaded.from_audio(audio).vector, source.from_audio(audio).vector)
+    heard = loaded.from_audio(audio).vector
+    assert torch.equal(heard, source.from_audio(audio).vector)
+    torch.testing.assert_close(heard.norm(dim=1), torch.ones(1))
 
 
 @pytest.mark.parametrize("content", [None, b"no checkpoint", b""])
@@ -122,3 +129,111 @@ def test_its_vectors_are_refused_by_a_voice_of_another_space() -> None:
     units = system.hear(Audio(tone(120)[None], torch.tensor([16_000]), 16_000))
     with pytest.raises(OmnikitError, match="space"):
         system.speak(units, style)
+
+
+# ---- a voice of its space
+
+VOICE = {
+    "layout": "frame",
+    "sample_rate": 16_000,
+    "head": "istft",
+    "spectrogram": {"fft_size": 512, "hop_size": 128, "num_mels": 20, "max_hz": 8000.0},
+    "unit_encoder": {"symbol_offset": 0, "hidden_dim": 16, "filter_dim": 16, "num_layers": 1},
+    "latent": {"dim": 8, "hidden_dim": 16, "posterior_layers": 1, "flow_layers": 1, "num_flows": 1},
+    "duration": {"filter_dim": 16},
+    "istft": {"hidden_dim": 16, "ffn_dim": 16, "num_layers": 1},
+    "discriminator": {
+        "scale_channels": [4, 4, 4, 4, 4, 4],
+        "scale_groups": [1, 1, 1, 1, 1, 1],
+        "period_channels": [4, 4, 4],
+        "periods": [2, 3],
+    },
+    "objective": {"segment_frames": 8},
+}
+SETTINGS = {
+    "batch_s": 1.0,
+    "num_valid_batches": 1,
+    "average_keep": 0.0,
+    "style_weight": 1.0,
+    "optim": {"lr": 1e-3, "steps": 2},
+    "adversary": {"start": 1},
+    "media": {"num_items": 1, "num_kept": 1},
+}
+
+
+ENDS = ("tokenizer.units", "style.style")
+
+
+class Known:
+    """A tokenizer whose units are all in the store."""
+
+    vocab_id = "units-1"
+
+
+def parallel_tones(folder: Path) -> None:
+    """A corpus of one canonical voice and its renderings: two to learn, one to be validated on."""
+    from omnikit.data.units import UnitStore
+
+    for number, (split, hz) in enumerate((("train", 200.0), ("train", 500.0), ("valid", 500.0))):
+        ends = {}
+        for end, pitch in (("c", 120.0), ("s", hz)):
+            ends[end] = {"path": f"{number}{end}.wav", "sample_rate": 16_000, "duration_s": 0.4}
+            ends[end]["phones"] = [["ah", 0.0, 0.4]]
+            soundfile.write(folder / f"{number}{end}.wav", tone(pitch, 6_400).numpy(), 16_000)
+        rendering = {"audio": ends["s"], "style": {"pitch": "normal"}}
+        message = {"role": "assistant", "text": "a", "audio": ends["c"], "rendering": rendering}
+        record = {"id": str(number), "task": "voice", "split": split, "origin": "tones", "messages": [message]}
+        with (folder / f"voice.{split}.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
+    UnitStore(folder, "units-1").add({f"{number}c.wav": np.full((1, 10), number) for number in range(3)})
+
+
+def test_a_voice_is_trained_on_what_it_hears(tmp_path: Path) -> None:
+    import lightning
+    from torch.utils.data import DataLoader
+
+    from omnikit.training.job import Context
+    from omnikit.training.speech_jobs import detokenizer_job
+    from omnikit.wiring import Node, Wire, negotiate
+
+    parallel_tones(tmp_path)
+    torch.manual_seed(3)
+    space = {**SMALL, "space_id": "ecapa-0"}
+    nodes = {
+        "tokenizer": Node("tokenizer/spiral_fsq", {"levels": [4, 4], "vocab_id": "units-1", "reduced": False}),
+        "style": Node("style/ecapa", space),
+        "detokenizer": Node("detokenizer/uvits", VOICE),
+    }
+    plan = negotiate(nodes, [Wire.parse(f"{end} -> detokenizer.{end.split('.')[1]}") for end in ENDS])
+    ecapa = omnikit.create("style/ecapa", **space).requires_grad_(False)
+    voice = omnikit.create("detokenizer/uvits", **plan.parameters["detokenizer"])
+    parts: dict[str, Any] = {"tokenizer": Known(), "style": ecapa, "detokenizer": voice}
+    weights = {"style": tmp_path}  # as if its weights were trained
+    context = Context({"stage": {"half": True}}, SETTINGS, plan, parts, weights, tmp_path, tmp_path / "run", 0, 0)
+    job = detokenizer_job(context)
+    trainer = lightning.Trainer(
+        max_steps=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        callbacks=list(job.callbacks),
+    )
+    trainer.fit(job.module, *(DataLoader(data, batch_size=None) for data in (job.train, job.valid)))
+    done = job.finish()
+    for name, part in done.items():
+        save_component(part, tmp_path / name, half=True)
+    voice, ecapa = load_component(tmp_path / "detokenizer"), load_component(tmp_path / "style")
+    assert voice.style_space == ecapa.space_id == "ecapa-0"
+    waves = torch.stack([tone(200.0, 6_400), tone(500.0, 6_400)])
+    heard = ecapa.from_audio(Audio(waves, torch.full((2,), 6_400), 16_000)).vector
+    told = job.train.told.vectors
+    for number in range(2):  # a recording that is shown gives the vector that was learnt with it
+        torch.testing.assert_close(heard[number], torch.from_numpy(told[f"{number}s.wav"]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(ecapa.from_labels([{}]).vector[0], heard.mean(0), atol=2e-3, rtol=0)
+    units = Units(torch.zeros(1, 1, 4, dtype=torch.long), torch.tensor([4]), (16,), Fraction(25), "units-1", "frame")
+    assert voice.decode(units, ecapa.from_labels([{}]), torch.Generator()).wave.isfinite().all()
+    with pytest.raises(OmnikitError, match="'elsewhere', the detokenizer takes 'ecapa-0'"):
+        voice.decode(units, Style(vector=heard[:1], space_id="elsewhere"), torch.Generator())

@@ -6,7 +6,7 @@ Vocabulary, in this order: the text tokenizer's ids, controls that it lacks, cod
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from omnikit.backbones.chat_template import no_template
 from omnikit.backbones.constrained import Automaton, Marks, Pieces, Vocabulary
 from omnikit.backbones.lean import LeanTwin
 from omnikit.backbones.lora import (
@@ -43,7 +44,7 @@ from omnikit.backbones.reading import ModelReader
 from omnikit.backbones.rows import FRAME, RowLayout, Rows
 from omnikit.backbones.text_tokenizer import ByteBPE, PublishedTokenizer, TextTokenizer, train_text_tokenizer
 from omnikit.backbones.unit_vocabulary import UnitVocabulary, spellings
-from omnikit.backbones.writing import Writer, choose, spelled
+from omnikit.backbones.writing import Writer, choose, drained, spelled
 from omnikit.contracts import DERIVED, Contract, FramesPort, UnitsPort
 from omnikit.errors import OmnikitError, unknown_name
 from omnikit.nn.packed_linear import PackedTwin
@@ -71,6 +72,8 @@ class HFCausal(Backbone):
         embeddings: which rows of a published model's embeddings learn: `all`, `new` (units and controls that it did
             not know), or `none`.
         lora: group of low-rank adapters (`backbones/lora`); with a rank above 0 they learn instead of the layers.
+        system: the sentence that a published model's chat template puts before the first turn; null takes the
+            template's own, where it has one.
         codebooks, unit_rate, layout, vocab_id: the tokenizer's units, derived in a system. A published vocabulary that
             has these units already keeps its own ids of them.
 
@@ -99,6 +102,7 @@ class HFCausal(Backbone):
         attention: str = SDPA,
         embeddings: Literal["all", "new", "none"] = "all",
         lora: Mapping[str, Any] = LORA,
+        system: str | None = None,
         codebooks: Sequence[int] = DERIVED,
         unit_rate: Any = DERIVED,
         layout: Layout = DERIVED,
@@ -119,7 +123,7 @@ class HFCausal(Backbone):
             "intermediate_size": intermediate,
             "max_position_embeddings": max_positions,
         }
-        self._pretrained, self._attention, self._embeddings = pretrained, attention, embeddings
+        self._pretrained, self._attention, self._embeddings, self._system = pretrained, attention, embeddings, system
         self._lora = read_group(Lora, "lora", lora)
         if embeddings not in ROWS:
             raise unknown_name("rows of embeddings that learn", embeddings, ROWS)
@@ -129,6 +133,8 @@ class HFCausal(Backbone):
             )
         if pretrained != NONE and text_merges:
             raise OmnikitError("backbone/hf_causal: a published model has its own text vocabulary; drop text_merges.")
+        if pretrained == NONE and system is not None:
+            raise OmnikitError("backbone/hf_causal: a random model has no chat template to write a system sentence in.")
         self._make(text_merges)
 
     @classmethod
@@ -296,10 +302,11 @@ class HFCausal(Backbone):
         With a `grammar` only tokens are written from which a reply of it can still end within `max_new_tokens`.
         Raises `OmnikitError` when a prompt and `max_new_tokens` exceed `max_positions`, or no reply is short enough.
         """
-        written = list(self._tokens(prompts, generator, max_new_tokens, temperature, grammar, emitter))
+        writing = self._tokens(prompts, generator, max_new_tokens, temperature, grammar, emitter)
+        written, truncated = drained(writing)
         end = self.text.controls["end"][0]
-        rows = zip(*written, strict=True)  # what was told at every position, row by row
-        return [self._finish([index for told in row for index in told], end) for row in rows]
+        rows = zip(zip(*written, strict=True), truncated, strict=True)  # what was told at every position, row by row
+        return [self._finish([index for told in row for index in told], end, is_cut) for row, is_cut in rows]
 
     def stream(
         self,
@@ -332,8 +339,11 @@ class HFCausal(Backbone):
         grammar: Rule | None,
         emitter: HiddenEmitter | None,
         memory: Memory | None = None,
-    ) -> Iterator[list[list[int]]]:
-        """What is told of every prompt's next position, until all have ended; `memory` is of a single prompt."""
+    ) -> Generator[list[list[int]], None, list[bool]]:
+        """What is told of every prompt's next position, until all have ended; `memory` is of a single prompt.
+
+        Returns which of them `max_new_tokens` cut short.
+        """
         if temperature < 0 or max_new_tokens < 1:
             raise OmnikitError(
                 f"generate takes temperature >= 0 and max_new_tokens >= 1, got {temperature} and {max_new_tokens}."
@@ -349,20 +359,22 @@ class HFCausal(Backbone):
             hand = emitter.hand(self, len(batch.ids), lambda logits: choose(logits, temperature, generator))
             pen = EmitterPen(table, automaton, batch, self._layout, emitter, hand)
         reader = self._lean.of(self.model) or ModelReader(self._packed.of(self.model))
-        yield from Writer(reader, self._logits, self.text.controls["end"][0]).write(
-            embeds,
-            pads,
-            generator=generator,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            pen=pen,
-            memory=memory,
+        return (
+            yield from Writer(reader, self._logits, self.text.controls["end"][0]).write(
+                embeds,
+                pads,
+                generator=generator,
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                pen=pen,
+                memory=memory,
+            )
         )
 
     def _make(self, merges: Sequence[str]) -> None:
         """Build text tokenizer, unit vocabulary and model."""
         published = self._pretrained != NONE
-        self.text: TextTokenizer = published_text(self._pretrained) if published else ByteBPE(merges)
+        self.text: TextTokenizer = published_text(self._pretrained, self._system) if published else ByteBPE(merges)
         self.units = UnitVocabulary(self.codebooks, self.text.size, self.text.unit_ids(spellings(self.codebooks)))
         self._layout = RowLayout(self.text, self.units, self.width)
         self.num_tokens = self._layout.size
@@ -399,17 +411,20 @@ class HFCausal(Backbone):
             )
         return automaton
 
-    def _finish(self, row: list[int], end: int) -> Generated:
+    def _finish(self, row: list[int], end: int, truncated: bool) -> Generated:
         finished = end in row
         ids = row[: row.index(end)] if finished else row
         text = "".join(
             "".join(map(self.units.spell, run)) if is_units else self.text.decode(list(run))
             for is_units, run in groupby(ids, key=lambda index: index in self.units)
         )
-        return Generated(ids=tuple(ids), text=text, finished=finished)
+        return Generated(ids=tuple(ids), text=text, finished=finished, truncated=truncated)
 
     def _rows(self, sequences: Sequence[Sequence[Segment]], emitter: HiddenEmitter | None = None) -> Rows:
-        """Lay a batch out. Raises `OmnikitError` for an empty batch or sequence."""
+        """Lay a batch out. Raises `OmnikitError` for an empty batch or sequence, or turns in an unknown writing."""
+        unwritable = self.text.unwritable
+        if unwritable and any(segment.control in unwritable for sequence in sequences for segment in sequence):
+            raise no_template(self.parameters_given["pretrained"])
         return self._layout.rows(sequences, emitter)
 
     def _runs(self, batch: Rows, emitter: HiddenEmitter, hidden: Tensor, starts: Sequence[int]) -> list[Run]:
@@ -443,7 +458,7 @@ class HFCausal(Backbone):
         if not batch.frames:
             return embeds
         places = (tokens == FRAME).unsqueeze(-1)  # [B, L, 1]
-        return embeds.masked_scatter(places, torch.cat(batch.frames).to(embeds))
+        return embeds.masked_scatter(places, torch.cat([frames.to(embeds) for frames in batch.frames]))
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """[…, W] → […, V]; rows that only round the table up are left out."""

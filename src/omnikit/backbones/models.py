@@ -40,15 +40,19 @@ def random_model(sizes: Mapping[str, Any], num_tokens: int) -> nn.Module:
     return Qwen2ForCausalLM(Qwen2Config(vocab_size=num_tokens, tie_word_embeddings=True, **sizes))
 
 
-def published_text(source: str) -> PublishedTokenizer:
-    """The text tokenizer of a published model."""
+def published_text(source: str, system: str | None = None) -> PublishedTokenizer:
+    """The text tokenizer of a published model, with a sentence before the first turn (None: its template's own).
+
+    Raises `OmnikitError` when it cannot be had, `ChatTemplateError` for a chat template that cannot be used.
+    """
     from transformers import AutoTokenizer
 
     _refuse_whole_system(source)
     try:
-        return PublishedTokenizer(AutoTokenizer.from_pretrained(source))
+        tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise _not_loaded(source, error) from error
+    return PublishedTokenizer(tokenizer, system)
 
 
 def published_model(source: str, hidden: int, max_positions: int, num_tokens: int) -> nn.Module:

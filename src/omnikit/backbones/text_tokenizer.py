@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from omnikit.backbones.chat_template import FROM_TEMPLATE, chat_controls
 from omnikit.errors import OmnikitError
 from omnikit.slots.backbone import CONTROLS
 
@@ -23,10 +24,14 @@ _INSIDE_UNIT = re.compile(r"(?<=<)(?=\|speech_)")
 
 
 class TextTokenizer(ABC):
-    """Text ↔ ids. `size` ids in all, controls included; `controls` says which ids a control is written as."""
+    """Text ↔ ids. `size` ids in all, controls included; `controls` says which ids a control is written as.
+
+    `unwritable` are controls that the model was trained on in a writing that is not known.
+    """
 
     size: int
     controls: Mapping[str, tuple[int, ...]]
+    unwritable: frozenset[str] = frozenset()
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
@@ -116,14 +121,19 @@ def _bytes_of(vocabulary: Mapping[str, int]) -> dict[int, bytes]:
 class PublishedTokenizer(TextTokenizer):
     """The tokenizer of a published model. Turns are written as its chat template does; other controls are new ids.
 
-    `num_learnt` ids were text before units or controls were added.
+    Without a template the marks of turns are new ids too, to be learnt; a vocabulary that has units comes from a model
+    that learnt them already, so they are `unwritable`. `num_learnt` ids were text before units or controls were added.
+    `system` is the sentence before the first turn, None the template's own. Raises `ChatTemplateError` for a template
+    that does not show how turns are written.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, system: str | None = None) -> None:
         self._tokenizer = tokenizer
         self._units = {mark: index for mark, index in tokenizer.get_vocab().items() if _UNIT.fullmatch(mark)}
         self.num_learnt = min(self._units.values(), default=len(tokenizer))
-        controls = _chat_controls(tokenizer)
+        if self._units and not tokenizer.chat_template:
+            self.unwritable, system = FROM_TEMPLATE, None
+        controls = chat_controls(tokenizer, system)
         size = len(tokenizer)
         for name in CONTROLS:
             if name not in controls:
@@ -172,23 +182,3 @@ class PublishedTokenizer(TextTokenizer):
     def save(self, folder: Path) -> None:
         """Write the tokenizer's own files."""
         self._tokenizer.save_pretrained(folder)
-
-
-def _chat_controls(tokenizer: Any) -> dict[str, tuple[int, ...]]:
-    """`start`, `user`, `reply` and `end` as the model's chat template writes them; `end` alone where it has none."""
-    if not tokenizer.chat_template:
-        return {"end": (tokenizer.eos_token_id,)} if tokenizer.eos_token_id is not None else {}
-    marks = ("omnikit-one", "omnikit-two", "omnikit-three")
-    roles = ("user", "assistant", "user")
-    turns = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
-    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    opening, rest = text.split(marks[0])
-    reply, rest = rest.split(marks[1])
-    between = rest.split(marks[2])[0]
-    end = tokenizer.encode(between, add_special_tokens=False)[0]
-    user = between.removeprefix(tokenizer.convert_ids_to_tokens(end))
-    while not opening.endswith(user):  # a first turn may lack the white space before later ones
-        user = user[1:]
-    pieces = {"start": opening.removesuffix(user), "user": user, "reply": reply}
-    controls = {name: tuple(tokenizer.encode(piece, add_special_tokens=False)) for name, piece in pieces.items()}
-    return {**controls, "end": (end,)}

@@ -5,8 +5,9 @@ Letters: B batch, L positions, W width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,11 @@ from omnikit.backbones.pens import Pen
 from omnikit.backbones.reading import Kept, Reader
 from omnikit.backbones.unit_vocabulary import UnitVocabulary
 from omnikit.slots.backbone import Memory
+
+UNLIMITED = torch.iinfo(torch.int32).max - 1
+"""Tokens that every reply has room in."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -36,10 +42,11 @@ class Writer:
         temperature: float,
         pen: Pen,
         memory: Memory | None,
-    ) -> Iterator[list[list[int]]]:
+    ) -> Generator[list[list[int]], None, list[bool]]:
         """What is told of each position after prompts [B, L, W] with `pads` [B] before them, until all have ended.
 
-        `pen` says which tokens may come and what is read of those that do; `memory` is of a single prompt.
+        `pen` says which tokens may come and what is read of those that do; `memory` is of a single prompt. Returns for
+        every row whether `max_new_tokens` cut it short (`Generated.truncated`).
         """
         mask = (torch.arange(embeds.shape[1], device=embeds.device) >= pads.unsqueeze(1)).long()  # [B, L]
         padded = bool(pads.any())
@@ -55,6 +62,7 @@ class Writer:
                 kept, embeds, places = memory.kept, embeds[:, known:], places[:, known:]
             memory.kept, memory.reused = kept, known
         is_open = torch.ones(len(pads), dtype=torch.bool, device=embeds.device)
+        is_cut = torch.zeros_like(is_open)
         for left in range(max_new_tokens, 0, -1):
             hidden = kept.reading.read(embeds, places, mask if padded else None)
             if memory is not None:
@@ -64,16 +72,44 @@ class Writer:
             logits = self.logits(hidden[:, -1]).float()  # [B, V]
             allowed = pen.allowed(left)
             if allowed is not None:
-                logits = logits.masked_fill(~allowed.to(logits.device), -torch.inf)
+                allowed = allowed.to(logits.device)
+                is_cut |= is_open & _lacks_room(logits, allowed, pen)
+                logits = logits.masked_fill(~allowed, -torch.inf)
             chosen = torch.where(is_open, choose(logits, temperature, generator), self.end)  # [B]
             told, following = pen.put(hidden[:, -1], chosen)
             yield told
             is_open &= chosen != self.end
             if not is_open.any():
-                return
+                break
             embeds = following.unsqueeze(1)  # [B, 1, W]
             mask = F.pad(mask, (0, 1), value=1)
             places = places[:, -1:] + 1
+        truncated: list[bool] = (is_cut | is_open).tolist()
+        if memory is not None:
+            memory.truncated = truncated[0]
+        return truncated
+
+
+def drained(items: Generator[Item, None, Result]) -> tuple[list[Item], Result]:
+    """All that a generator gives, and what it returns."""
+    found: list[Item] = []
+    while True:
+        try:
+            found.append(next(items))
+        except StopIteration as stop:
+            return found, stop.value
+
+
+def _lacks_room(logits: Tensor, allowed: Tensor, pen: Pen) -> Tensor:
+    """Rows [B] whose likeliest token would be another, of logits [B, V], if there were more room than is `allowed`."""
+    likeliest = logits.argmax(dim=-1, keepdim=True)  # [B, 1]
+    is_free = allowed.gather(1, likeliest).squeeze(1)  # [B]
+    if bool(is_free.all()):  # as nearly always
+        return ~is_free
+    possible = pen.allowed(UNLIMITED)
+    assert possible is not None, "a pen that holds back tokens does so with more room too"
+    likeliest = logits.masked_fill(~possible.to(logits.device), -torch.inf).argmax(dim=-1, keepdim=True)
+    return ~allowed.gather(1, likeliest).squeeze(1)
 
 
 def choose(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:

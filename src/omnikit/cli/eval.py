@@ -35,7 +35,9 @@ interval over utterances and its target. Writes nothing but the page of --html; 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("overrides", nargs="*", help="Hydra overrides: key=value")
-    parser.add_argument("--json", action="store_true", help="machine-readable output, with figures by group")
+    parser.add_argument(
+        "--json", action="store_true", help="machine-readable output, also by group, each figure signed"
+    )
     parser.add_argument("--config", help="a fully resolved config instead of overrides")
     parser.add_argument("--scores", help="also write every figure with its items, one JSON object a line (.jsonl)")
     parser.add_argument("--takes", help="also speak a few unseen texts into this folder, where the system can speak")
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from omnikit.data.corpus import read_summary, write_text
     from omnikit.evaluation.figures import markdown
     from omnikit.evaluation.judge import check_corpus
-    from omnikit.evaluation.scores import score_records
+    from omnikit.evaluation.scores import score_records, signed
     from omnikit.evaluation.takes import can_speak, write_takes
     from omnikit.evaluation.voice_tables import voice_tables
 
@@ -79,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
             "num_items": config["num_items"],
             "corpus": identity,
         }
-        figures = [figure.as_dict() for figure in judgement.figures]
+        figures = signed(judgement.figures, summary.content_sha256, config["seed"])
         print(json.dumps({**setting, "figures": figures, "left_out": judgement.left_out}, indent=1))
         return 0
     print(markdown(judgement.figures))
@@ -128,6 +130,7 @@ def _judged(system: System, corpus: Path, config: Mapping[str, Any]) -> Judgemen
 def _judge_stages(args: argparse.Namespace, config: Mapping[str, Any], corpus: Path) -> int:
     """The figures of a run before its first stage of the mind and after each, side by side."""
     from omnikit.data.corpus import read_summary
+    from omnikit.evaluation.scores import signed
     from omnikit.evaluation.stages import moments, stage_table, system_at
     from omnikit.training.choices import weight_folders
     from omnikit.wiring import Wire
@@ -141,12 +144,11 @@ def _judge_stages(args: argparse.Namespace, config: Mapping[str, Any], corpus: P
         _say(f"judging {run} {moment.name}")
         system = system_at(moment, wires, config["seed"])
         columns[moment.name] = _judged(system, corpus, config).figures
-    if args.json:
-        print(
-            json.dumps({name: [figure.as_dict() for figure in figures] for name, figures in columns.items()}, indent=1)
-        )
-        return 0
     summary = read_summary(corpus)
+    if args.json:
+        told = {name: signed(figures, summary.content_sha256, config["seed"]) for name, figures in columns.items()}
+        print(json.dumps(told, indent=1))
+        return 0
     print(stage_table(columns))
     print(f"\nRun {run}; corpus of {summary.hours:g} h, seed {summary.seed}, {summary.content_sha256[:12]}.")
     print(f"At most {config['num_items']} items a figure. Intervals: 95 %, over utterances.")
@@ -186,6 +188,7 @@ def trained_system(config: Mapping[str, Any]) -> System:
     """
     from omnikit.serving.style_make import make_style
     from omnikit.system import System
+    from omnikit.system_file import read_settings
     from omnikit.training.choices import chosen_nodes, weight_folders
     from omnikit.wiring import Node, Wire, negotiate
 
@@ -197,6 +200,8 @@ def trained_system(config: Mapping[str, Any]) -> System:
     chosen = chosen_nodes(config, weights)
     nodes, wires = {slot: chosen[slot] for slot in weights}, [Wire.parse(text) for text in config["system"]["wires"]]
     system = System.build(negotiate(nodes, wires), weights)
+    if "backbone" in weights:
+        system.max_new_tokens = read_settings(weights["backbone"].parent).max_new_tokens
     if "style" in weights or "detokenizer" not in weights or chosen["style"].component != REFERENCE:
         return system
     module, _ = make_style(
@@ -204,7 +209,8 @@ def trained_system(config: Mapping[str, Any]) -> System:
     )
     nodes["style"] = Node(REFERENCE, module.parameters_given, origin=f"{weights['detokenizer']}")
     parts = {slot: system.part(slot) for slot in system.parts}
-    return System(negotiate(nodes, wires), {**parts, "style": module.eval()})
+    whole = {**parts, "style": module.eval()}
+    return System(negotiate(nodes, wires), whole, max_new_tokens=system.max_new_tokens)
 
 
 def _print_left_out(judgement: Judgement) -> None:

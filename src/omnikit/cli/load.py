@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sources", nargs="+", metavar="SOURCE", help="a file or folder of weights; SOURCE#slot reads one part of it"
     )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the parts go")
+    parser.add_argument("--prompts", metavar="FILE", help="sentences to ask a language model with, in place of our own")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,8 +59,10 @@ def run(args: argparse.Namespace) -> int:
     for slot, (path, part) in sorted(found.items(), key=lambda item: LAYOUTS.index(item[1][1].layout)):
         built[slot] = part.build(path, built)
         origins[slot] = {"source": path, "family": part.layout.about, "prefix": part.prefix}
+    if args.prompts and "backbone" not in built:
+        raise WeightsError(f"--prompts {args.prompts} is for a language model; {', '.join(args.sources)} hold none.")
     if "backbone" in built:
-        built["format"] = create(PUBLISHED_FORMAT)
+        built["format"] = create(PUBLISHED_FORMAT, prompts=args.prompts)
         origins["format"] = {"source": found["backbone"][0], "family": "EMOVA replies", "prefix": ""}
     for slot, component in built.items():
         save_component(component, out / slot, provenance=origins[slot])

@@ -24,4 +24,5 @@ def run(args: argparse.Namespace) -> int:
     """Speak and write the sound."""
     asked_labels(args)
     system = open_system(args)
-    return finish(system.say(args.text, style=asked_style(args, system), seed=args.seed), args.out)
+    how = {"seed": args.seed, "max_new_tokens": args.max_new_tokens}
+    return finish(system.say(args.text, style=asked_style(args, system), **how), args.out)

@@ -26,6 +26,9 @@ def add_speaking_arguments(parser: argparse.ArgumentParser) -> None:
     style.add_argument("--style-file", metavar="FILE", help="speak in the style of this file (`omnikit style mix`)")
     style.add_argument("--style-text", metavar="WORDS", help="speak as described, e.g. 'a slow sad man'")
     parser.add_argument("--system", default="tiny", help="a folder of trained parts, or a tag (default: tiny)")
+    parser.add_argument(
+        "--max-new-tokens", type=int, metavar="N", help="the longest answer, in tokens (default: as the system says)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes on CPU")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from omnikit.errors import MediaError
-from omnikit.nn.picture_sizes import AnyRes, NativeSize, Slicing
+from omnikit.nn.picture_sizes import AnyRes, NativeSize, PaddedSquare, PictureSize, Slicing
 
 
 def square(image: Image.Image, side: int) -> Image.Image:
@@ -49,12 +49,16 @@ def native(image: Image.Image, size: NativeSize) -> Image.Image:
     return _resized(image, *size.fit(image.height, image.width))
 
 
-def fit(image: Image.Image, size: int | NativeSize) -> Image.Image:
-    """The picture at the size that the port of an encoder names: a side in pixels, or its own within bounds."""
-    return native(image, size) if isinstance(size, NativeSize) else square(image, size)
+def fit(image: Image.Image, size: int | PaddedSquare | NativeSize) -> Image.Image:
+    """The picture at the size that the port of an encoder names: squashed or padded to a side, or its own in bounds."""
+    if isinstance(size, NativeSize):
+        return native(image, size)
+    if isinstance(size, PaddedSquare):
+        return square(pad_to_square(image, size.fill), size.side)
+    return square(image, size)
 
 
-def shown(image: Image.Image, size: int | NativeSize | AnyRes) -> list[Image.Image]:
+def shown(image: Image.Image, size: PictureSize) -> list[Image.Image]:
     """What an encoder sees of a picture: the picture as `fit` makes it, or its slices."""
     if isinstance(size, AnyRes):
         return any_res_slices(image, size.plan(image.height, image.width))

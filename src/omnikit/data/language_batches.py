@@ -21,7 +21,7 @@ from omnikit.data.records import pictures_of
 from omnikit.data.shares import Share
 from omnikit.data.speech_batches import pad_audio
 from omnikit.errors import DataError, MediaError, unknown_name
-from omnikit.nn.picture_sizes import AnyRes, NativeSize
+from omnikit.nn.picture_sizes import PictureSize
 from omnikit.types import Audio, Images
 
 T = TypeVar("T")
@@ -222,7 +222,7 @@ class LanguageBatches(Dataset[LanguageBatch]):
         root: Path,
         mixture: Mixture[LanguageSample],
         *,
-        image_size: int | NativeSize | AnyRes,
+        image_size: PictureSize,
         num_batches: int,
         start: int = 0,
         origin: tuple[int, Mapping[str, State]] | None = None,
@@ -277,7 +277,7 @@ class LanguageBatches(Dataset[LanguageBatch]):
 def read_batch(
     root: Path,
     samples: Sequence[LanguageSample],
-    image_size: int | NativeSize | AnyRes,
+    image_size: PictureSize,
     audio_rate: int | None = None,
 ) -> LanguageBatch:
     """A batch of `samples` with their pictures, and their recordings at `audio_rate` Hz, read from below `root`.
@@ -295,7 +295,7 @@ def _nothing_usable(skipped: Sequence[Skipped]) -> DataError:
 
 
 def _read_usable(
-    root: Path, samples: Sequence[LanguageSample], image_size: int | NativeSize | AnyRes, audio_rate: int | None
+    root: Path, samples: Sequence[LanguageSample], image_size: PictureSize, audio_rate: int | None
 ) -> LanguageBatch:
     """`read_batch`, which may leave nothing."""
     pictures, broken = _read(

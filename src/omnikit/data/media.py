@@ -5,6 +5,7 @@ Letters: B batch (always 1 here), S samples, C channels, H height, W width.
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Sequence
@@ -17,11 +18,13 @@ import soundfile
 import soxr
 
 from omnikit.errors import DataError, MediaError, naming_extras
-from omnikit.nn.picture_sizes import AnyRes, NativeSize
+from omnikit.nn.picture_sizes import AnyRes, NativeSize, PictureSize
 from omnikit.types import Audio, Images
 
 if TYPE_CHECKING:
     from PIL import Image
+
+_log = logging.getLogger(__name__)
 
 MAX_AUDIO_S = 60.0
 SILENCE_PEAK = 1e-4
@@ -154,8 +157,8 @@ def resample(audio: Audio, sample_rate: int) -> Audio:
 def write_audio(path: str | os.PathLike[str], wave: np.ndarray, sample_rate: int, comment: str = AUDIO_COMMENT) -> Path:
     """The one door by which sound leaves: 16-bit mono WAV or FLAC by the ending of `path`, marked with `comment`.
 
-    The wave [S] is clipped to [-1, 1]; the file appears whole or not at all. Raises MediaError for a wave that is
-    empty, not finite or not [S], and for any other ending.
+    The wave [S] is cut to [-1, 1], and a warning says so; the file appears whole or not at all. Raises MediaError for a
+    wave that is empty, not finite or not [S], and for any other ending.
     """
     file = Path(path)
     kind = _FORMATS.get(file.suffix.lower())
@@ -166,6 +169,9 @@ def write_audio(path: str | os.PathLike[str], wave: np.ndarray, sample_rate: int
         raise MediaError(f"Cannot write a wave of shape {list(samples.shape)}: one channel [S] with S > 0 is needed.")
     if not np.isfinite(samples).all():
         raise MediaError(f"Cannot write {file}: the wave holds NaN or infinite samples.")
+    peak = float(np.abs(samples).max())
+    if peak > 1:
+        _log.warning("%s: samples beyond ±1 (peak %.3g) were cut", file, peak)
     levels = np.rint(np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16)
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(file.name + ".part")
@@ -266,13 +272,12 @@ def read_image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     return (width, height) if lies else (height, width)
 
 
-def load_image(
-    path: str | os.PathLike[str], size: int | NativeSize | AnyRes, max_pixels: int = MAX_IMAGE_PIXELS
-) -> Images:
+def load_image(path: str | os.PathLike[str], size: PictureSize, max_pixels: int = MAX_IMAGE_PIXELS) -> Images:
     """One picture as Images, float32 in [0, 1], at the `size` that an encoder's port names, resized bicubically.
 
-    A side in pixels gives pixels [1, 3, size, size], aspect not kept; a `NativeSize` the picture's own shape, packed;
-    `AnyRes` the picture as a whole and its tiles, [slices, 3, side, side], and its grid.
+    A side in pixels gives pixels [1, 3, size, size], aspect not kept; a `PaddedSquare` as many, aspect kept; `AnyRes`
+    the picture as a whole and its tiles, [slices, 3, side, side], and its grid; a `NativeSize` the picture's own shape,
+    packed.
     Raises MediaError as `read_image` does, when `size` is below 1, and for a picture that `NativeSize` cannot fit.
     """
     return load_images([path], size, max_pixels)
@@ -289,7 +294,7 @@ def join_images(pictures: Sequence[Images]) -> Images:
 
 
 def load_images(
-    paths: Sequence[str | os.PathLike[str]], size: int | NativeSize | AnyRes, max_pixels: int = MAX_IMAGE_PIXELS
+    paths: Sequence[str | os.PathLike[str]], size: PictureSize, max_pixels: int = MAX_IMAGE_PIXELS
 ) -> Images:
     """Pictures as Images, in order, for one call of an encoder; see `load_image`. No path gives no picture."""
     import torch
@@ -307,7 +312,7 @@ def load_images(
             pictures.append(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())  # [3, H, W]
     if isinstance(size, NativeSize):
         return Images.of(pictures) if pictures else Images(torch.zeros(3, 0), ())
-    side = size.side if isinstance(size, AnyRes) else size
+    side = size if isinstance(size, int) else size.side
     stacked = torch.stack(pictures) if pictures else torch.zeros(0, 3, side, side)
     return Images(stacked, grids=tuple(grids) if isinstance(size, AnyRes) else None)
 

@@ -21,7 +21,7 @@ from omnikit.data.shares import Share
 from omnikit.data.speech_batches import pad_audio
 from omnikit.data.timing import TimedPhone, warp_durations
 from omnikit.data.units import UnitStore
-from omnikit.types import Audio
+from omnikit.types import Audio, Style
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,25 @@ class VoiceItem:
 
 
 @dataclass(frozen=True)
+class ToldStyles:
+    """Style vectors that are known beforehand: path of a recording → [G] float32, of the space `space_id`."""
+
+    vectors: Mapping[str, np.ndarray]
+    space_id: str
+
+    def of(self, paths: Sequence[str]) -> Style:
+        """The vectors [B, G] of these recordings."""
+        rows = np.stack([self.vectors[path] for path in paths])
+        return Style(vector=torch.from_numpy(rows), space_id=self.space_id)
+
+
+@dataclass(frozen=True)
 class VoiceRecordings:
     """A batch: unit codes [B, K, T] and lengths [B], output frames per unit [B, T], target audio [B, S].
 
     `durations` is None for units off the clock. Where several processes share a batch, `rows` are the places of this
     share's rows in the whole batch (None: they are the batch); `counts` is False for a share that stands in for an
-    empty one. `styles` are the labels of every row.
+    empty one. `styles` are the labels of every row, `told` its style vectors [B, G] where they come from outside.
     """
 
     codes: torch.Tensor
@@ -53,6 +66,7 @@ class VoiceRecordings:
     rows: tuple[int, ...] | None = None
     counts: bool = True
     styles: tuple[Mapping[str, str], ...] = ()
+    told: Style | None = None
 
 
 def voice_items(records: Sequence[Mapping[str, Any]]) -> Iterator[VoiceItem]:
@@ -77,7 +91,8 @@ class VoiceBatches(Dataset[VoiceRecordings]):
 
     The target is cut or padded to whole frames of `hop_size` samples, so that durations and samples agree exactly.
     `unit_rate` is the clock of the units in Hz; None where runs of equal units were merged, whose lengths then are for
-    the model to find. `share` says which rows of every batch this process reads.
+    the model to find. `share` says which rows of every batch this process reads; `told` has the style vectors of all
+    targets, for a voice that does not hear them itself.
     """
 
     def __init__(
@@ -93,11 +108,12 @@ class VoiceBatches(Dataset[VoiceRecordings]):
         num_batches: int,
         seed: int,
         start: int = 0,
+        told: ToldStyles | None = None,
     ) -> None:
         self.root, self.items, self.units = Path(root), list(items), units
         self.unit_s = 1 / unit_rate if unit_rate else None
         self.sample_rate, self.hop_size = sample_rate, hop_size
-        self.num_batches, self.start, self.share = num_batches, start, Share()
+        self.num_batches, self.start, self.share, self.told = num_batches, start, Share(), told
         self.plan = BucketPlan([item.duration_s for item in self.items], batch_s, seed=seed)
 
     def __len__(self) -> int:
@@ -120,7 +136,10 @@ class VoiceBatches(Dataset[VoiceRecordings]):
                 durations[i, : len(frames)] = torch.from_numpy(frames)
         audio = pad_audio([wave for _, _, wave in rows], self.sample_rate)
         styles = tuple(item.style for item in items)
-        return VoiceRecordings(codes, lengths, None if self.unit_s is None else durations, audio, styles=styles)
+        told = None if self.told is None else self.told.of([item.target for item in items])
+        return VoiceRecordings(
+            codes, lengths, None if self.unit_s is None else durations, audio, styles=styles, told=told
+        )
 
     def _row(self, item: VoiceItem) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         """Codes [K, T], frames of every unit [T] and the target [S]."""

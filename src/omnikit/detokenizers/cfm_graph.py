@@ -23,7 +23,8 @@ from omnikit.nn.vits_encoders import UnitEncoder
 class FlowGraph(nn.Module):
     """Units [1, K, T] and a style [1, G] (left out where the voice takes none) → wave [1, S]: the flow from the mean.
 
-    `style_gain` is what style vectors are multiplied by, `scale` the mean and deviation of log-mels.
+    `style_gain` is what style vectors are multiplied by, `scale` the mean and deviation of log-mels. What goes
+    beyond ±1 is cut, and no graph can say so; nor does it refuse samples that are no finite numbers.
     """
 
     def __init__(

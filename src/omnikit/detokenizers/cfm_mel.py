@@ -18,6 +18,7 @@ from omnikit.detokenizers import cfm_sizes as sizes
 from omnikit.detokenizers.cfm_graph import FlowGraph
 from omnikit.detokenizers.cfm_vocoder import LOG_AREA, IstftVocoder, Vocoder
 from omnikit.detokenizers.recordings import check_frames, check_rate, check_sum, given_durations
+from omnikit.detokenizers.told_styles import check_hears, deafen, style_to_learn
 from omnikit.detokenizers.uvits_checks import derived_ready, style_vector, unit_codes
 from omnikit.detokenizers.uvits_sizes import DiscriminatorSizes
 from omnikit.errors import ContractError, DataError, OmnikitError
@@ -72,7 +73,7 @@ class CfmMel(Detokenizer):
             keys in `cfm_sizes` (discriminator: `uvits_sizes`); keys left out keep their defaults.
 
     The style vector comes from a reference encoder of its own, trained with everything else on the recording that is to
-    be spoken; the durations teach it how fast somebody speaks.
+    be spoken; the durations teach it how fast somebody speaks. Or it comes from outside (`use_told_styles`).
 
     Contract: units on a clock at `unit_rate` Hz, a style vector of `style_dim` numbers (none when 0) → mono at
     `sample_rate` Hz, by way of the mel that `mel` describes.
@@ -271,10 +272,12 @@ class CfmMel(Detokenizer):
     def style_vectors(self, audio: Audio) -> Tensor | None:
         """Unit-length reference embeddings [B, G] of recordings, each computed alone; None without a style input.
 
-        Raises `ContractError` for another sample rate, `MediaError` for a recording shorter than one frame.
+        Raises `ContractError` for another sample rate, `MediaError` for a recording shorter than one frame,
+        `OmnikitError` for a voice whose style vectors come from outside.
         """
         if not self.style_dim:
             return None
+        check_hears(self.reference, self.style_space)
         check_rate(audio, self.sample_rate)
         check_frames(audio.lengths // self.hop_size, self.hop_size)
         vectors = []
@@ -284,6 +287,16 @@ class CfmMel(Detokenizer):
                 spectrum, frames = self.spectrogram.linear(wave, torch.tensor([length], device=self.device))
                 vectors.append(self.reference(spectrum, step_mask(frames, spectrum.shape[-1])))
         return torch.cat(vectors)
+
+    def use_told_styles(self, space_id: str) -> None:
+        """Take style vectors of the space `space_id` from outside; its reference encoder becomes zero, and stays it.
+
+        Raises `OmnikitError` for a voice without a style input.
+        """
+        if not self.style_dim:
+            super().use_told_styles(space_id)
+        deafen(self.reference)
+        self.style_space = self.parameters_given["style_space"] = space_id
 
     def use_vocoder(self, vocoder: Vocoder) -> None:
         """Put another vocoder of the same mel in place. Raises `ContractError` where its port differs."""
@@ -309,7 +322,8 @@ class CfmMel(Detokenizer):
     def training_forward(self, batch: VoiceBatch, generator: torch.Generator) -> VoiceOutput:
         """Losses of flow, unit means, durations and vocoder, with the real and generated segments.
 
-        Raises as `decode` does, and `DataError` for durations or recordings that do not belong to the units.
+        Raises as `decode` does, and `DataError` for durations or recordings that do not belong to the units, or style
+        vectors that nobody tells.
         """
         noise = RowNoise(batch.places, generator, self.device)
         frames = (batch.audio.lengths // self.hop_size).tolist()
@@ -338,7 +352,9 @@ class CfmMel(Detokenizer):
         check_sum(known, frames, self.hop_size, self.sample_rate)
         frames = frames.minimum(known.double().sum(1).round().long())
         mask = step_mask(frames, spectrum.shape[-1])
-        g = self._as_condition(self.reference(spectrum, mask) if self.style_dim else None)
+        encoder = self.reference if self.style_dim else None
+        style = style_to_learn(batch, encoder, spectrum, mask, self.style_dim, self.style_space)
+        g = self._as_condition(style)
 
         hidden, mean, extra = self.encoder(codes, unit_mask)
         duration_loss = self.lengths.loss(hidden, unit_mask, known[:, None], g)
@@ -357,7 +373,7 @@ class CfmMel(Detokenizer):
         }
         total = torch.stack(list(parts.values())).sum()
         losses = Losses(total, {name: loss.detach() for name, loss in parts.items()})
-        return VoiceOutput(real, fake, losses, durations, None if g is None else g[..., 0])
+        return VoiceOutput(real, fake, losses, durations, None if g is None or batch.style is not None else g[..., 0])
 
     def _vocode(
         self, wave: Tensor, log_mel: Tensor, frames: Tensor, start: Tensor, counts: bool

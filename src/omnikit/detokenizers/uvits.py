@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from omnikit.contracts import DERIVED, AudioPort, Contract, Free, OneOf, StylePort, UnitsPort
 from omnikit.detokenizers import uvits_sizes as sizes
+from omnikit.detokenizers.told_styles import check_hears, deafen, style_to_learn
 from omnikit.detokenizers.uvits_checks import derived_ready, unit_codes
 from omnikit.detokenizers.uvits_graph import DecodingGraph
 from omnikit.detokenizers.uvits_voice import ARRIVING_FRAMES, LONGEST_UNIT_S, Voice, Window
@@ -231,7 +232,7 @@ class UVITS(Detokenizer):
         """
         parts = (self.enc_p, self.dp, self.flow, self.dec, self.frame_prior)
         weights = chain.from_iterable(part.parameters() for part in parts if part is not None)
-        chosen = (self.precision, self.noise_scale, self.duration_noise_scale)
+        chosen = (self.precision, self.noise_scale, self.duration_noise_scale, self.style_space)
         return self._kept_voice.get(weights, lambda: Voice(self), *chosen)
 
     def decode(self, units: Units, style: Style, generator: torch.Generator, durations: Tensor | None = None) -> Audio:
@@ -268,10 +269,12 @@ class UVITS(Detokenizer):
     def style_vectors(self, audio: Audio) -> Tensor | None:
         """Unit-length reference embeddings [B, G] of recordings, each computed alone; None without a style input.
 
-        Raises `ContractError` for another sample rate, `MediaError` for a recording shorter than one frame.
+        Raises `ContractError` for another sample rate, `MediaError` for a recording shorter than one frame,
+        `OmnikitError` for a voice whose style vectors come from outside.
         """
         if not self.style_dim:
             return None
+        check_hears(self.enc_r, self.style_space)
         self._check_rate(audio)
         vectors = []
         with _evaluating(self):
@@ -285,6 +288,16 @@ class UVITS(Detokenizer):
                 spectrum, frames = self.spectrogram.linear(wave, torch.tensor([length], device=self.device))
                 vectors.append(self.enc_r(spectrum, _mask(frames, spectrum.shape[-1])))
         return torch.cat(vectors)
+
+    def use_told_styles(self, space_id: str) -> None:
+        """Take style vectors of the space `space_id` from outside; its reference encoder becomes zero, and stays it.
+
+        Raises `OmnikitError` for a voice without a style input.
+        """
+        if not self.style_dim:
+            super().use_told_styles(space_id)
+        deafen(self.enc_r)
+        self.style_space = self.parameters_given["style_space"] = space_id
 
     # ---- training
 
@@ -310,7 +323,8 @@ class UVITS(Detokenizer):
     def training_forward(self, batch: VoiceBatch, generator: torch.Generator) -> VoiceOutput:
         """Mel, KL and duration losses of a batch, with the real and generated segments.
 
-        Raises as `decode` does, and `DataError` for durations or recordings that do not belong to the units.
+        Raises as `decode` does, and `DataError` for durations or recordings that do not belong to the units, or style
+        vectors that nobody tells.
         """
         draws = RowNoise(batch.places, generator, self.device)
         frames, num_units = (batch.audio.lengths // self.hop_size).tolist(), batch.units.lengths.tolist()
@@ -337,7 +351,9 @@ class UVITS(Detokenizer):
             known = self._known_durations(batch, frames)
             frames = frames.minimum(known.double().sum(1).round().long())
         mask = _mask(frames, spectrum.shape[-1])
-        g = self.enc_r(spectrum, mask)[..., None] if self.style_dim else None  # [B, G, 1]
+        encoder = self.enc_r if self.style_dim else None
+        style = style_to_learn(batch, encoder, spectrum, mask, self.style_dim, self.style_space)
+        g = None if style is None else style[..., None]  # [B, G, 1]
 
         hidden, mean, log_scale = self.enc_p(codes, unit_mask)
         mean_q, log_scale_q = self.enc_q(spectrum, mask, g)
@@ -387,7 +403,7 @@ class UVITS(Detokenizer):
             parts["stft"] = self.objective.stft_weight * distance
         total = torch.stack(list(parts.values())).sum()
         losses = Losses(total, {name: loss.detach() for name, loss in parts.items()})
-        return VoiceOutput(real, fake, losses, durations, None if g is None else g[..., 0])
+        return VoiceOutput(real, fake, losses, durations, style if batch.style is None else None)
 
     def _known_durations(self, batch: VoiceBatch, frames: Tensor) -> Tensor:
         """Frames of every unit [B, T], zero beyond each row."""

@@ -22,7 +22,10 @@ from omnikit.nn.vits_encoders import UnitEncoder
 
 
 class DecodingGraph(nn.Module):
-    """Units [1, K, T] and a style [1, G] (left out where the voice takes none) → wave [1, S], without noise."""
+    """Units [1, K, T] and a style [1, G] (left out where the voice takes none) → wave [1, S], without noise.
+
+    What goes beyond ±1 is cut, and no graph can say so; nor does it refuse samples that are no finite numbers.
+    """
 
     def __init__(
         self,

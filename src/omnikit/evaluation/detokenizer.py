@@ -11,7 +11,7 @@ import numpy as np
 
 from omnikit.evaluation.figures import Figure, Names, at_most, mean, percent, pick, summed, with_groups
 from omnikit.evaluation.material import Record, chosen, ear_rate, phones_of, read_phones, spoken, units_of, waves_of
-from omnikit.evaluation.references import references_of
+from omnikit.evaluation.references import asked_labels, references_of
 from omnikit.metrics.prosody import median_pitch, semitones
 from omnikit.metrics.rates import edit_distance, share
 from omnikit.system import System
@@ -62,8 +62,8 @@ def round_trips(system: System, corpus: Path, records: Sequence[Record], seed: i
     natural = waves_of(system, corpus, [rendering["audio"] for rendering in renderings])
     shown = references_of(system, corpus, records, seed)
     made = [
-        spoken(system, row, rendering["style"], seed, reference)
-        for row, rendering, reference in zip(units, renderings, shown, strict=True)
+        spoken(system, row, asked_labels(record), seed, reference)
+        for row, record, reference in zip(units, records, shown, strict=True)
     ]
     heard, natural_heard = read_phones(system, made), read_phones(system, natural)
     rate = ear_rate(system)

@@ -8,7 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from omnikit.evaluation.figures import Check, Figure, Names, at_least, at_most, pick, shares, summed, unmeasured
+from omnikit.evaluation.figures import (
+    Check,
+    Figure,
+    Names,
+    at_least,
+    at_most,
+    percent,
+    pick,
+    shares,
+    summed,
+    unmeasured,
+)
 from omnikit.evaluation.lengths import length_figures
 from omnikit.evaluation.material import (
     Record,
@@ -25,7 +36,7 @@ from omnikit.evaluation.material import (
     why_no_phones,
     write,
 )
-from omnikit.metrics.rates import edit_distance, words
+from omnikit.metrics.rates import edit_distance, share, words
 from omnikit.metrics.text_errors import NORMALISERS, text_errors
 from omnikit.slots.backbone import Segment
 from omnikit.system import System
@@ -34,6 +45,9 @@ from omnikit.types import SpokenTurn, Units
 PART = "language"
 STYLE_FACTORS = ("emotion", "speed", "pitch")
 UNPARSED = "the reply format does not parse whole; what could be read counts in the lines above, the rest as wrong"
+
+NO_TRANSCRIPT = "nothing was written, or more than text; the text in it counts in the lines above"
+NO_UNITS = "nothing was written, or more than whole units; those in it count in the other lines"
 
 
 @dataclass(frozen=True)
@@ -62,8 +76,8 @@ def recognition_figures(system: System, corpus: Path, num_items: int, seed: int)
     for name, what in (("speech.test", "any text"), ("dialogue.test", "questions")):
         records = chosen(corpus, name, num_items, seed)
         messages = [record["messages"][0] for record in records]
-        heard = transcripts(system, waves_of(system, corpus, [message["audio"] for message in messages]))
-        texts = [message["text"] for message in messages]
+        turns = _transcribed(system, waves_of(system, corpus, [message["audio"] for message in messages]))
+        heard, texts = [turn.text for turn in turns], [message["text"] for message in messages]
         for label, metric, normaliser, target in (
             ("word error rate", "wer", "words", at_most(10.0)),
             ("character error rate", "cer", "words", None),
@@ -73,12 +87,23 @@ def recognition_figures(system: System, corpus: Path, num_items: int, seed: int)
             how = f"{name}: recording → text; {errors.signature}"
             items = by_voice(records).items(errors.errors, errors.lengths)
             figures.append(summed(PART, f"{label}, {what}", items, how, target))
+        figures.append(_unparsed(turns, f"transcripts unparsed, {what}", f"{name}: {NO_TRANSCRIPT}", by_voice(records)))
     return figures
 
 
 def transcripts(system: System, waves: Sequence[np.ndarray]) -> list[str]:
     """The texts that the system hears in waves at its tokenizer's rate."""
-    return [turn.text for turn in write(system, "asr", listened(system, waves))]
+    return [turn.text for turn in _transcribed(system, waves)]
+
+
+def _transcribed(system: System, waves: Sequence[np.ndarray]) -> list[SpokenTurn]:
+    return write(system, "asr", listened(system, waves))
+
+
+def _unparsed(turns: Sequence[SpokenTurn], name: str, how: str, names: Names) -> Figure:
+    """The share of answers that do not parse whole."""
+    broken = [not turn.parse_ok for turn in turns]
+    return percent(PART, name, share(broken), how, items=names.items(broken))
 
 
 def read_units(system: System, units: Sequence[Units]) -> list[str]:
@@ -143,8 +168,12 @@ def speaking_figures(system: System, corpus: Path, num_items: int, seed: int) ->
     """Units written for texts: read back as words, and spoken by the neutral voice, as phones."""
     records = chosen(corpus, "voice.test", num_items, seed)
     messages, names = [record["messages"][0] for record in records], by_text(records)
-    made = [turn.units for turn in write(system, "tts", [[Segment(text=message["text"])] for message in messages])]
-    figures = [_read_back(system, [message["text"] for message in messages], made, names)]
+    turns = write(system, "tts", [[Segment(text=message["text"])] for message in messages])
+    made = [turn.units for turn in turns]
+    figures = [
+        _read_back(system, [message["text"] for message in messages], made, names),
+        _unparsed(turns, "text to units, unparsed", f"voice.test: {NO_UNITS}", names),
+    ]
     if "detokenizer" not in system.parts:
         return figures
     if why := why_no_phones(system):

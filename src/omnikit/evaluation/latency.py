@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 
-from omnikit.evaluation import material
 from omnikit.evaluation.cascade import CASCADE, END_TO_END
 from omnikit.evaluation.figures import Figure, mean
 from omnikit.evaluation.material import Record, by_voice, chosen
@@ -75,7 +74,7 @@ def written(system: System, task: str, user: Sequence[Segment], seed: int) -> It
         backbone,
         form.prompt(task, list(user)),
         generator=torch.Generator().manual_seed(seed),
-        max_new_tokens=material.MAX_NEW_TOKENS,
+        max_new_tokens=system.max_new_tokens,
         temperature=0.0,
     ):
         raw += piece

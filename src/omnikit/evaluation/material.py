@@ -22,7 +22,7 @@ from omnikit.errors import DataError
 from omnikit.evaluation.figures import Names
 from omnikit.metrics.rates import edit_distance
 from omnikit.slots.backbone import Segment
-from omnikit.system import MAX_NEW_TOKENS, System
+from omnikit.system import System
 from omnikit.types import SpokenTurn, Units
 
 BATCH_S = 60.0
@@ -185,7 +185,8 @@ def write(system: System, task: str, users: Sequence[Sequence[Segment]], seed: i
 
     def run(batch: list[list[Segment]]) -> list[SpokenTurn]:
         generator = torch.Generator().manual_seed(seed)
-        written = system.emitter.generate(backbone, batch, generator=generator, max_new_tokens=MAX_NEW_TOKENS)
+        limit = system.max_new_tokens
+        written = system.emitter.generate(backbone, batch, generator=generator, max_new_tokens=limit)
         return [form.parse(task, answer.text, backbone) for answer in written]
 
     return in_batches(prompts, lambda prompt: system.emitter.count_tokens(backbone, prompt), BATCH_TOKENS, run)

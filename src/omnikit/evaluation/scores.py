@@ -41,6 +41,7 @@ HIGHER = (
     "purity",
     "accuracy",
     "measurable",
+    "similarity, made",
 )
 """Words in the names of figures without a target that say which way is better."""
 
@@ -61,22 +62,36 @@ def higher_is_better(figure: Figure) -> bool | None:
     return True if any(word in name for word in HIGHER) else None
 
 
+def signature(figure: Figure, data: str, seed: int) -> str:
+    """What a value is of: metric (and group), version, seed, items and data. Others with it alone are comparable.
+
+    `data` is the sha256 of the corpus, `seed` drew the items.
+    """
+    items = figure.items
+    group = f"|{figure.group}" if figure.group else ""
+    drawn = "" if items is None else "|items:" + hashlib.sha256("\n".join(items.ids).encode()).hexdigest()[:12]
+    num = figure.num_items if items is None else len(items.ids)
+    version = metadata.version("omnikit-core")
+    return f"{metric_id(figure)}{group}|omnikit:{version}|seed:{seed}{drawn}|data:{data[:12]}|n:{num}"
+
+
+def signed(figures: Iterable[Figure], data: str, seed: int) -> list[dict[str, Any]]:
+    """Figures as JSON-ready data, each with its signature."""
+    return [{**figure.as_dict(), "signature": signature(figure, data, seed)} for figure in figures]
+
+
 def score_records(figures: Iterable[Figure], data: str, seed: int) -> Iterator[dict[str, Any]]:
     """One record a figure of the table, in the units of Σ errors / Σ lengths (a percentage is a fraction here).
 
     `data` is the sha256 of the corpus, `seed` drew the items. Values with different signatures are not comparable.
     """
-    version = metadata.version("omnikit-core")
     for figure in figures:
         if figure.group:
             continue
-        scale = 100.0 if figure.unit == "%" else 1.0
-        name, items = metric_id(figure), figure.items
-        drawn = "" if items is None else "|items:" + hashlib.sha256("\n".join(items.ids).encode()).hexdigest()[:12]
-        num = figure.num_items if items is None else len(items.ids)
+        scale, items = 100.0 if figure.unit == "%" else 1.0, figure.items
         record: dict[str, Any] = {
-            "metric": name,
-            "signature": f"{name}|omnikit:{version}|seed:{seed}{drawn}|data:{data[:12]}|n:{num}",
+            "metric": metric_id(figure),
+            "signature": signature(figure, data, seed),
             "name": f"{figure.part}: {figure.name}",
             "higher_is_better": higher_is_better(figure),
             "value": _number(figure.value / scale),

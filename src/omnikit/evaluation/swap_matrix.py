@@ -23,6 +23,7 @@ from omnikit.data.media import resample
 from omnikit.errors import ContractError, OmnikitError
 from omnikit.registry import available, fault_of
 from omnikit.slots.seeing import picture_size
+from omnikit.slots.units import first_ids
 from omnikit.stages.language import LanguageStage, texts_of
 from omnikit.stages.optim import Optim
 from omnikit.system import System, read_wires
@@ -160,9 +161,7 @@ def _question() -> Audio:
 
 
 def _picture(system: System) -> Images:
-    size = picture_size(system.part("vision_encoder"))
-    assert isinstance(size, int), "the vision encoder of every system takes squares"
-    return pictures(size, 1)
+    return pictures(picture_size(system.part("vision_encoder")), 1)
 
 
 def _heard(system: System) -> Ids:
@@ -171,8 +170,7 @@ def _heard(system: System) -> Ids:
     if tokenizer.is_fitted_afterwards:
         rate = tokenizer.contract(**tokenizer.parameters_given).needs["audio"].sample_rate
         tokenizer.fit_units([resample(_question(), rate)], draws())
-    found = system.hear(_question())
-    return tuple(tuple(book[: int(found.lengths[0])]) for book in found.codes[0].tolist())
+    return first_ids(system.hear(_question()))
 
 
 def _teach(system: System, units: Ids) -> None:

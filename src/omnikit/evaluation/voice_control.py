@@ -1,11 +1,13 @@
 """Control: the same units spoken in every style, held against the style's rule, and what else moved.
 
-Every style that differs from the default in one factor is spoken beside the default of the same gender, with the same
-noise; all figures are differences of such pairs. The rule is that of the corpus (`data.prosody.style_rule`).
+Every style that differs from the default in one factor is spoken beside the default of the same speaker, with the same
+noise; all figures are differences of such pairs. The rule is that of the corpus (`data.prosody.style_rule`), and for
+`energy` the step of level that makes a recording low or high (`data.style_recordings`).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +16,22 @@ from pathlib import Path
 import numpy as np
 
 from omnikit.data import prosody
+from omnikit.data.style_recordings import ENERGY_STEP_DB
 from omnikit.evaluation.detokenizer import DEAF
-from omnikit.evaluation.figures import Figure, Items, Names, Target, at_least, at_most, percent, pick, with_groups
+from omnikit.evaluation.figures import (
+    Figure,
+    Items,
+    Names,
+    Target,
+    at_least,
+    at_most,
+    percent,
+    pick,
+    unmeasured,
+    with_groups,
+)
 from omnikit.evaluation.material import Record, chosen, ear_rate, phones_of, read_phones, spoken, units_of, waves_of
+from omnikit.evaluation.references import Shelf, how_shown, shows_style
 from omnikit.metrics.clustered import clustered_ratio
 from omnikit.metrics.prosody import semitones
 from omnikit.metrics.rates import Rate, edit_distance, ratio
@@ -27,8 +42,10 @@ PART = "control"
 FILE = "voice.test"
 TEXTS_SHARE = 8
 """Of `num_items` texts, every eighth is spoken in all styles."""
-SPEAKER = "gender"
-"""The factor that says who speaks: pairs never differ in it."""
+SPEAKER = ("speaker", "gender")
+"""The factors that say who speaks: pairs never differ in them."""
+ENERGY_DB = {"low": -ENERGY_STEP_DB, "high": ENERGY_STEP_DB}
+"""The level against the speaker's usual one from which a recording has that energy."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +70,7 @@ class Pair:
     @property
     def id(self) -> str:
         """The record, who speaks, and the change: what tells this pair from all others."""
-        return " ".join(filter(None, (self.text, self.labels.get(SPEAKER, ""), self.change)))
+        return " ".join(filter(None, (self.text, speaker_of(self.labels), self.change)))
 
     @property
     def rule(self) -> Mapping[str, float]:
@@ -64,7 +81,7 @@ class Pair:
         return {
             "duration": 100 * (rule.duration_factor - 1),
             "F0": rule.semitones,
-            "level": 20 * math.log10(rule.gain),
+            "level": 20 * math.log10(rule.gain) + (ENERGY_DB.get(value, 0.0) if factor == "energy" else 0.0),
         }
 
     @property
@@ -98,36 +115,94 @@ DIMENSIONS = {
 def judge_control(system: System, corpus: Path, num_items: int, seed: int) -> list[Figure]:
     """Whether styles move the voice as the rule says, what else they move, and whether the words stay."""
     records = chosen(corpus, FILE, math.ceil(num_items / TEXTS_SHARE), seed)
-    return control_figures(pairs(system, corpus, records, seed))
+    found = pairs(system, corpus, records, seed)
+    if not found:
+        component = system.plan.nodes["style"].component
+        return [unmeasured(PART, "everything", f"not applicable: {component} has no style but its default")]
+    shown = how_shown(system)
+    return [
+        figure if figure.group else replace(figure, how=f"{figure.how}{shown}") for figure in control_figures(found)
+    ]
 
 
 def default_styles(factors: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
-    """The default style of every speaker that the style module knows (one without speakers has one)."""
+    """The default style with every combination of the factors that say who speaks (without any there is one)."""
     default = {name: values[0] for name, values in factors.items()}
-    return [{**default, SPEAKER: value} for value in factors.get(SPEAKER, ())] or [default]
+    who = [name for name in SPEAKER if name in factors]
+    values = itertools.product(*(factors[name] for name in who))
+    return [{**default, **dict(zip(who, own, strict=True))} for own in values]
+
+
+def speaker_of(labels: Mapping[str, str]) -> str:
+    """Who speaks in a style, in words; empty where its labels do not say."""
+    return " ".join(labels[name] for name in SPEAKER if name in labels)
 
 
 def changes(factors: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
     """Every (factor, value) that is no default and says nothing about the speaker."""
     for name, values in factors.items():
-        if name != SPEAKER:
+        if name not in SPEAKER:
             yield from ((name, value) for value in values[1:])
+
+
+@dataclass(frozen=True)
+class Manner:
+    """A way to speak: its labels, their `change` of the default (factor=value, or empty), a recording that shows it."""
+
+    labels: dict[str, str]
+    change: str
+    reference: Path | None
+
+
+class Manners:
+    """What a voice is asked for: the default style of every speaker, and every single change of it.
+
+    A style module that knows no labels is shown recordings in the styles of the corpus.
+    """
+
+    def __init__(self, system: System, corpus: Path) -> None:
+        module = system.part("style")
+        self._shelf = Shelf(corpus) if shows_style(system) else None
+        self._factors: Mapping[str, Sequence[str]] = module.factors if self._shelf is None else self._shelf.factors
+        self._defaults = default_styles(self._factors)
+        if all(name in self._factors for name in SPEAKER):  # a speaker has one gender: that of the recordings
+            self._defaults = [own for own in self._defaults if module.count_of(own) != 0] or self._defaults
+
+    def of(self, record: Record, seed: int) -> list[list[Manner]]:
+        """A list for every speaker, the default style first. What no recording of another text shows is left out; where
+        that is everything, there is one list with the style module's own default.
+        """
+        found = []
+        for default in self._defaults:
+            named = [
+                ("", default),
+                *((f"{name}={value}", {**default, name: value}) for name, value in changes(self._factors)),
+            ]
+            manners = [Manner(labels, change, self._shown(labels, record, seed)) for change, labels in named]
+            if self._shelf is not None:
+                manners = [manner for manner in manners if manner.reference is not None]
+            if manners and not manners[0].change:
+                found.append(manners)
+        return found or [[Manner({}, "", None)]]
+
+    def _shown(self, labels: Mapping[str, str], record: Record, seed: int) -> Path | None:
+        return None if self._shelf is None else self._shelf.another(labels, record, seed)
 
 
 def pairs(system: System, corpus: Path, records: Sequence[Record], seed: int) -> list[Pair]:
     """Speak the canonical units of `records` in the default style of every speaker and with every single change."""
+    wanted = Manners(system, corpus)
     audios = [record["messages"][0]["audio"] for record in records]
     units = units_of(system, waves_of(system, corpus, audios))
-    factors = system.part("style").factors
     found = []
     for record, audio, row in zip(records, audios, units, strict=True):
-        for default in default_styles(factors):
-            styles = [
-                ("", default),
-                *((f"{name}={value}", {**default, name: value}) for name, value in changes(factors)),
+        for manners in wanted.of(record, seed):
+            waves = [spoken(system, row, manner.labels, seed, manner.reference) for manner in manners]
+            default, *takes = _takes(system, phones_of(audio), waves)
+            found += [
+                Pair(record["id"], manner.change, manner.labels, take, default)
+                for manner, take in zip(manners[1:], takes, strict=True)
             ]
-            takes = _takes(system, phones_of(audio), [spoken(system, row, labels, seed) for _, labels in styles])
-            found += [Pair(record["id"], *styles[i], takes[i], takes[0]) for i in range(1, len(styles))]
     return found
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from omnikit.evaluation.material import Record, chosen, ear_rate, read_phones, waves_of
+from omnikit.evaluation.voice_similarity import Voiceprints
 from omnikit.metrics.probes import Examples, LinearProbe, fit_linear, pooled
 from omnikit.metrics.voice import voice_of
 from omnikit.nn.spectrogram import Spectrogram
@@ -30,10 +31,14 @@ _SHORTEST_S = 0.1
 
 @dataclass(frozen=True)
 class Listener:
-    """A linear probe for every factor, and the values it can hear; `voice` is heard by timbre alone."""
+    """A linear probe for every factor, the values it can hear, and the timbres of the voices that it knows.
+
+    `voice` is heard by timbre alone.
+    """
 
     probes: Mapping[str, LinearProbe]
     values: Mapping[str, Sequence[str]]
+    voiceprints: Voiceprints
 
     def hear(self, factor: str, waves: Sequence[np.ndarray], system: System) -> list[str]:
         """The value of `factor` that is heard in each wave [S] (at the tokenizer's rate)."""
@@ -88,7 +93,7 @@ def train_listener(system: System, corpus: Path, factors: Sequence[str], num_ite
         classes = np.array([values[name].index(label) for label in labels])
         examples = Examples(features, classes, np.arange(len(classes)))
         probes[name] = fit_linear(examples, len(values[name]), np.random.default_rng([seed, number]))
-    return Listener(probes, values)
+    return Listener(probes, values, Voiceprints.of(voices, known[VOICE][1]))
 
 
 def _rendering(record: Record) -> Record:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import torch
 
-from omnikit.evaluation.figures import Figure, quotient
-from omnikit.evaluation.material import by_text, chosen, known_labels, units_of, waves_of
+from omnikit.evaluation.figures import Figure, mean, quotient
+from omnikit.evaluation.material import by_text, chosen, units_of, waves_of
+from omnikit.evaluation.references import asked_labels, asked_style, how_shown, references_of
 from omnikit.slots.detokenizer import Detokenizer
 from omnikit.system import System
 from omnikit.types import Audio, Style, Units
@@ -28,22 +29,25 @@ def judge_speed(system: System, corpus: Path, num_items: int, seed: int) -> list
     records = chosen(corpus, FILE, math.ceil(num_items / TEXTS_SHARE), seed)
     messages, names = [record["messages"][0] for record in records], by_text(records)
     units = units_of(system, waves_of(system, corpus, [message["audio"] for message in messages]))
-    detokenizer, style = system.part("detokenizer"), system.part("style")
+    detokenizer, shown = system.part("detokenizer"), references_of(system, corpus, records, seed)
     work, first, sound = [], [], []
-    for message, row in zip(messages, units, strict=True):
-        said = style.from_labels([known_labels(system, message["rendering"]["style"])])
+    for record, row, reference in zip(records, units, shown, strict=True):
+        said = asked_style(system, asked_labels(record), reference)
         whole, seconds = _timed(partial(_whole, detokenizer, row, said, seed))
         work.append(seconds)
         sound.append(whole.seconds[0])
         first.append(_timed(partial(_first, detokenizer, row, said, seed))[1])
     setting = f"{torch.get_num_threads()} threads, {detokenizer.device.type}"
-    return [
-        quotient(PART, name, names.items(tops, bottoms), f"{FILE}: {how}")
+    waited_ms = [1000 * seconds for seconds in first]
+    ratios = [
+        quotient(PART, name, names.items(tops, bottoms), f"{FILE}: {how}{how_shown(system)}")
         for name, tops, bottoms, how in (
             ("real-time factor", work, sound, f"seconds of work a second of sound, {setting}"),
             ("first sound", first, work, "work until a stream's first piece ÷ work for the whole"),
         )
     ]
+    how = f"{FILE}: work until a stream's first piece, on this machine, {setting}{how_shown(system)}"
+    return [*ratios, mean(PART, "first sound, time", waited_ms, how, "ms", items=names.items(waited_ms))]
 
 
 def _whole(detokenizer: Detokenizer, units: Units, style: Style, seed: int) -> Audio:

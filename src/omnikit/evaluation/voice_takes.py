@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from omnikit.evaluation.material import chosen, ear_rate, spoken, units_of, waves_of
-from omnikit.evaluation.voice_control import FILE, changes, default_styles
+from omnikit.evaluation.voice_control import FILE, Manner, Manners, speaker_of
 from omnikit.system import System
 
 
@@ -36,21 +36,19 @@ class Reading:
 
 def readings(system: System, corpus: Path, num_texts: int, seed: int) -> list[Reading]:
     """`num_texts` texts that no training saw, in the default style of every speaker and with every single change."""
-    messages = [record["messages"][0] for record in chosen(corpus, FILE, num_texts, seed)]
+    records, wanted = chosen(corpus, FILE, num_texts, seed), Manners(system, corpus)
+    messages = [record["messages"][0] for record in records]
     waves = waves_of(system, corpus, [message["audio"] for message in messages])
-    factors = system.part("style").factors
     found = []
-    for message, wave, units in zip(messages, waves, units_of(system, waves), strict=True):
-        takes = []
-        for default in default_styles(factors):
-            for name, value in [("", ""), *changes(factors)]:
-                labels = {**default, name: value} if name else default
-                takes.append(NamedTake(_words(default, f"{name}={value}"), spoken(system, units, labels, seed)))
-        found.append(Reading(message["text"], ear_rate(system), wave, takes))
+    for record, wave, units in zip(records, waves, units_of(system, waves), strict=True):
+        takes = [
+            NamedTake(_words(manner), spoken(system, units, manner.labels, seed, manner.reference))
+            for manners in wanted.of(record, seed)
+            for manner in manners
+        ]
+        found.append(Reading(record["messages"][0]["text"], ear_rate(system), wave, takes))
     return found
 
 
-def _words(default: dict[str, str], change: str) -> str:
-    said = [default["gender"]] if "gender" in default else []
-    said += [change] if change != "=" else ["default style"]
-    return ", ".join(said)
+def _words(manner: Manner) -> str:
+    return ", ".join(filter(None, (speaker_of(manner.labels), manner.change or "default style")))

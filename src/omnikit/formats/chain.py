@@ -21,6 +21,7 @@ from omnikit.errors import OmnikitError, unknown_name
 from omnikit.slots.backbone import Backbone, Segment
 from omnikit.slots.format import Format
 from omnikit.slots.grammar import EMPTY, Character, Rule, choice, literal, some_units
+from omnikit.slots.units import first_ids
 from omnikit.types import SpokenTurn, Style, Units
 
 TASKS = ("caption", "asr", "tts", "dialogue")
@@ -107,7 +108,7 @@ class ChainFormat(Format):
         end = Segment(control="end", train=True)
         if task in ("caption", "asr"):
             return [Segment(text=turn.text, train=True), end]
-        units = None if turn.units is None else _ids(turn.units)
+        units = None if turn.units is None else first_ids(turn.units)
         if task == "tts":
             if units is None:
                 raise OmnikitError(f"format/{self.name}: a tts target needs the units of the turn.")
@@ -253,11 +254,6 @@ def _parse_units(text: str, backbone: Backbone) -> Ids | None:
 
 def _segment(item: str | Ids) -> Segment:
     return Segment(text=item, train=True) if isinstance(item, str) else Segment(units=item, train=True)
-
-
-def _ids(units: Units) -> Ids:
-    length = int(units.lengths[0])
-    return tuple(tuple(row[:length].tolist()) for row in units.codes[0])  # [1, K, T] → [K][T]
 
 
 def _units(ids: Ids | None, backbone: Backbone) -> Units | None:

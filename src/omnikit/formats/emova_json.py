@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from omnikit.contracts import Contract, LabelsPort
 from omnikit.errors import OmnikitError
 from omnikit.formats.chain import TASKS, ChainFormat, Ids, Parts, Values, read_units, value_of
 from omnikit.formats.json import TEXT, inside, member, read_object
+from omnikit.formats.prompts import read_prompts, write_prompts
 from omnikit.slots.backbone import Backbone, Segment
 from omnikit.slots.grammar import Rule, choice, literal, optional, sequence, some_units
 
@@ -29,8 +32,11 @@ class EmovaJsonFormat(ChainFormat):
     """Replies as one JSON object of seven keys, from `user question text` to `assistant response speech`.
 
     Args:
-        questions: the sentence of each task, which stands before what is heard or typed. The published checkpoints
-            were trained with sentences of their own: give those of your copy, letter by letter.
+        questions: the sentence of each task, on a line of its own before what is heard or typed.
+        prompts: a file of sentences that take their place: a JSON or YAML mapping of the tasks, or a folder with a
+            `prompts.json` or `prompts.yaml`. The published checkpoints were trained with sentences of their own: give
+            those of your copy. They are taken letter by letter, and what is heard or typed follows without a line
+            break, unless the sentence ends in one; so a label can stand right before the units.
 
     Beside `format/json`: the keys of the publication, spaces behind `,` and `:`, how the user spoke (`user_style`),
     tasks asked for in words instead of marks. A reply that was cut off is read up to there, and is not well-formed.
@@ -43,15 +49,26 @@ class EmovaJsonFormat(ChainFormat):
 
     name = "emova_json"
 
-    def __init__(self, questions: Mapping[str, str] = QUESTIONS) -> None:
+    def __init__(self, questions: Mapping[str, str] = QUESTIONS, prompts: str | None = None) -> None:
         super().__init__(DECIDED)
-        self.questions = dict(questions)
+        self.questions = dict(questions) if prompts is None else read_prompts(Path(prompts), TASKS)
+        self._after_question = "\n" if prompts is None else ""
         if set(self.questions) != set(TASKS) or len(set(self.questions.values())) != len(TASKS):
             raise OmnikitError(f"format/emova_json needs a question of its own for each of {', '.join(TASKS)}.")
 
     @classmethod
-    def contract(cls, questions: Mapping[str, str]) -> Contract:
+    def contract(cls, questions: Mapping[str, str], prompts: str | None) -> Contract:
         return Contract(gives={"labels": LabelsPort(DECIDED)}, causal=True, lookahead_ms=0.0)
+
+    @classmethod
+    def restore_parameters(cls, parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
+        """Parameters to make the format from when it was saved in `folder`, with the user's sentences."""
+        return parameters if parameters.get("prompts") is None else {**parameters, "prompts": str(folder)}
+
+    def save_extra(self, folder: Path) -> None:
+        """Write the user's sentences, so that what is saved needs their file no more."""
+        if self.parameters_given["prompts"] is not None:
+            write_prompts(folder, self.questions)
 
     def user_turn(self, task: str, user: Sequence[Segment]) -> list[Segment]:
         """Pictures, each with the end of its line, then the question, then what is heard or typed."""
@@ -59,7 +76,7 @@ class EmovaJsonFormat(ChainFormat):
         pictures = [segment for segment in user if segment.frames is not None and not segment.heard]
         for picture in pictures:
             segments += [picture, Segment(text="\n")]
-        question = Segment(text=f"{self.questions[task]}\n")
+        question = Segment(text=f"{self.questions[task]}{self._after_question}")
         rest = [segment for segment in user if segment.frames is None or segment.heard]
         return [*segments, question, *rest, Segment(control="reply")]
 

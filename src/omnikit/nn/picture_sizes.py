@@ -1,4 +1,4 @@
-"""How large a picture is when it is encoded, as arithmetic on heights and widths: native resolution and any-res slices.
+"""How large a picture is when it is encoded, as arithmetic on heights and widths: square, in slices, or native.
 
 Sizes are (height, width) in pixels unless a name says otherwise; grids are (columns, rows).
 """
@@ -17,6 +17,20 @@ Grid = tuple[int, int]
 """(columns, rows) of tiles."""
 
 GRIDS: tuple[Grid, ...] = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3), (4, 1), (1, 4))
+
+
+@dataclass(frozen=True)
+class PaddedSquare:
+    """Pictures keep their shape in the middle of a square of `side` pixels, whose rest has the color `fill` in [0, 1].
+
+    Ref: Liu et al. 2023 (LLaVA-1.5, arXiv 2310.03744).
+    """
+
+    side: int
+    fill: tuple[float, float, float]
+
+    def __str__(self) -> str:
+        return f"{self.side}, padded with ({', '.join(f'{channel:.3g}' for channel in self.fill)})"
 
 
 @dataclass(frozen=True)
@@ -115,6 +129,15 @@ class AnyRes:
         scale = min(columns / width, rows / height)
         used = min(math.floor(width * scale) * math.floor(height * scale), width * height)
         return used, used - columns * rows  # most pixels, then least waste
+
+
+PictureSize = int | PaddedSquare | AnyRes | NativeSize
+"""What pictures an encoder takes: squashed to a side in pixels, padded to it, in slices, or at their own size."""
+
+
+def fixed_side(size: PictureSize) -> int | None:
+    """The side of the one square that every picture becomes; None where that depends on the picture."""
+    return size.side if isinstance(size, PaddedSquare) else size if isinstance(size, int) else None
 
 
 def grids_of(max_slices: int) -> tuple[Grid, ...]:

@@ -26,6 +26,8 @@ from omnikit.published.base import Beside, Layout, Tensors
 from omnikit.slots.base import Component
 
 FAMILY = "emova_"
+SYSTEM_SENTENCES = {"emova_qwen2": "You are a helpful assistant."}
+"""What a conversation begins with, by `model_type`; others begin as their chat template says."""
 """How `model_type` of such a configuration begins; what follows names the language model."""
 UNIT_RATE, UNIT_LAYOUT = 25, "reduced"
 UNITS_UNKNOWN = "emova-40ms-units"
@@ -97,6 +99,7 @@ def backbone_parameters(tensors: Tensors, config: Mapping[str, Any], beside: Bes
         "unit_rate": UNIT_RATE,
         "layout": UNIT_LAYOUT,
         "vocab_id": getattr(beside.get("tokenizer"), "vocab_id", UNITS_UNKNOWN),
+        "system": SYSTEM_SENTENCES.get(config["model_type"]),
     }
 
 

@@ -63,22 +63,29 @@ class Segment:
 
 @dataclass(frozen=True)
 class Generated:
-    """What a backbone wrote: token ids (without the end) and their text, unit tokens spelled as `unit_text` does."""
+    """What a backbone wrote: token ids (without the end) and their text, unit tokens spelled as `unit_text` does.
+
+    `finished` says that the end was written; `truncated`, that `max_new_tokens` cut it short: it has no end, or under a
+    grammar came to one because at some position the likeliest token left no room for the rest.
+    """
 
     ids: tuple[int, ...]
     text: str
     finished: bool
+    truncated: bool = False
 
 
 @dataclass
 class Memory:
     """What a backbone has read of one conversation, so that `stream` need not read it again.
 
-    `kept` is the backbone's own; `reused` counts the positions of the last prompt that were not read again.
+    `kept` is the backbone's own; `reused` counts the positions of the last prompt that were not read again. After a
+    stream, `truncated` says of what was written what it says of a `Generated`.
     """
 
     kept: Any = None
     reused: int = 0
+    truncated: bool = False
 
 
 class Backbone(Component):
@@ -180,11 +187,14 @@ class Backbone(Component):
         What `memory` holds of the beginning of the prompt need not be read again; the answer is the same.
         """
         beside = {} if emitter is None else {"emitter": emitter}
-        yield self.generate(
+        (written,) = self.generate(
             [prompt],
             generator=generator,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             grammar=grammar,
             **beside,
-        )[0].text
+        )
+        if memory is not None:
+            memory.truncated = written.truncated
+        yield written.text

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from omnikit.errors import DataError, WeightsError
+from omnikit.errors import DataError, OmnikitError, WeightsError
 from omnikit.slots.base import Component
 from omnikit.types import Audio, Losses, Style, Units
 
@@ -22,7 +22,8 @@ class VoiceBatch:
     """What a detokenizer learns from: units and the sound they should become.
 
     `units` [B, K, T]; `durations` [B, T] output frames per unit where known (None: the model aligns by itself);
-    `audio` the target at the detokenizer's rate.
+    `audio` the target at the detokenizer's rate. `style` holds the style vectors [B, G] of the targets where they come
+    from outside, about as long as those of reference encoders (1); None: its own reference encoder hears the targets.
 
     Where several processes share a batch, `rows` are the places of these rows in the whole batch (None: they are the
     batch), and rows of which `counts` is False take part in every calculation and in no result.
@@ -33,6 +34,7 @@ class VoiceBatch:
     durations: Tensor | None = None
     rows: tuple[int, ...] | None = None
     counts: bool = True
+    style: Style | None = None
 
     @property
     def places(self) -> tuple[int, ...]:
@@ -46,7 +48,7 @@ class VoiceOutput:
 
     The losses are those of the whole batch where several processes share it (`nn.processes`). `durations` [B, T] are
     the whole frames of every unit that the model found or was told; None where it knows none. `style` [B, G] is what a
-    reference encoder that learns along heard in every row; None without one.
+    reference encoder that learns along heard in every row; None without one, and where the style was told.
     """
 
     real: Tensor
@@ -87,7 +89,21 @@ class Detokenizer(Component):
 
     @abstractmethod
     def style_vectors(self, audio: Audio) -> Tensor | None:
-        """Reference embeddings [B, D] of recordings in the space of `decode`; None where it takes no vector."""
+        """Reference embeddings [B, D] of recordings in the space of `decode`; None where it takes no vector.
+
+        Raises `OmnikitError` for a voice whose style vectors come from outside (`use_told_styles`).
+        """
+
+    def use_told_styles(self, space_id: str) -> None:
+        """Take style vectors of the space `space_id` from now on; every batch to learn from tells them.
+
+        A reference encoder of its own knows nothing of that space, and is given up for good. Raises `OmnikitError`
+        where no other style vectors than its own can be learnt.
+        """
+        raise OmnikitError(
+            f"This detokenizer ({type(self).__name__}) learns no style vectors that come from outside: '{space_id}'.\n"
+            "Take detokenizer=uvits or cfm_mel, or a style that is learnt with the voice (style=label_centroid)."
+        )
 
     @abstractmethod
     def training_forward(self, batch: VoiceBatch, generator: torch.Generator) -> VoiceOutput:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from omnikit.nn.devices import move
 from omnikit.slots.backbone import Segment
 from omnikit.slots.base import Component
 from omnikit.slots.input_style import InputStyle
@@ -47,7 +48,7 @@ class Hearing:
     def read(self, audio_at: Callable[[int], Audio], units: Sequence[Ids] | None = None) -> list[tuple[Segment, ...]]:
         """The segments of each recording of a batch: tone, then features, or `units` where there is no speech encoder.
 
-        `audio_at` gives the batch at a rate in Hz; it is not called where units say everything.
+        `audio_at` gives the batch at a rate in Hz, on any device; it is not called where units say everything.
         """
         rows: list[tuple[Segment, ...]] = []
         if self.speech_encoder is not None:
@@ -56,7 +57,7 @@ class Hearing:
             rows = [(Segment(units=row),) for row in units]
         if self.input_style is None:
             return rows
-        tones = self.input_style.read(audio_at(_rate(self.input_style)))
+        tones = self.input_style.read(_heard(audio_at, self.input_style))
         before: list[tuple[Segment, ...]] = [() if tone is None else (tone,) for tone in tones]
         return [(*tone, *row) for tone, row in zip(before, rows, strict=True)] if rows else before
 
@@ -72,16 +73,21 @@ class Hearing:
 
     def _features(self, audio_at: Callable[[int], Audio]) -> list[torch.Tensor]:
         assert self.speech_encoder is not None
-        frames = self.speech_encoder.encode(audio_at(_rate(self.speech_encoder)))
+        frames = self.speech_encoder.encode(_heard(audio_at, self.speech_encoder))
         assert frames is not None, "a speech encoder with a port `frames` gives features"
         if self.speech_projector is not None:
-            frames = self.speech_projector.project(frames)  # [B, T, W]
+            frames = self.speech_projector.project(move(frames, self.speech_projector.device))  # [B, T, W]
         rows = zip(frames.features, frames.lengths.tolist(), strict=True)
         return [row[:length] for row, length in rows]
 
 
 def _gives(part: Any, port: str) -> bool:
     return part is not None and port in part.contract(**part.parameters_given).gives
+
+
+def _heard(audio_at: Callable[[int], Audio], part: Component) -> Audio:
+    """The batch as `part` takes it: at its rate, on its device."""
+    return move(audio_at(_rate(part)), part.device)
 
 
 def _rate(part: Component) -> int:

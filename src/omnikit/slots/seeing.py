@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from omnikit.nn.picture_sizes import AnyRes, NativeSize
+from omnikit.nn.devices import move
+from omnikit.nn.picture_sizes import AnyRes, PictureSize, fixed_side
 from omnikit.nn.slices import join_pictures
 from omnikit.slots.projector import Projector
 from omnikit.slots.vision_encoder import VisionEncoder
 from omnikit.types import Frames, Images
 
-PictureSize = int | NativeSize | AnyRes
-"""What the port of a vision encoder says of pictures: a side in pixels, their own sizes within bounds, or slices."""
-
 
 def projected(projector: Projector, frames: Frames, images: Images) -> list[Tensor]:
     """Projected features [N, W] of every picture, from what the encoder gave for `images`; of slices, all of them."""
-    embeds = projector.project(frames)  # [S, N, W]
+    embeds = projector.project(move(frames, projector.device))  # [S, N, W]
     if images.grids is not None:
         return join_pictures(embeds.features, images.grids)
     return [row[:length] for row, length in zip(embeds.features, embeds.lengths.tolist(), strict=True)]
@@ -36,5 +34,6 @@ def num_positions(vision_encoder: VisionEncoder, projector: Projector, size: tup
     if isinstance(kind, AnyRes):
         tile = projector.num_positions(vision_encoder.num_positions(kind.side, kind.side))
         return kind.plan(*size).num_slices * tile
-    seen = (kind, kind) if isinstance(kind, int) else size
+    side = fixed_side(kind)
+    seen = size if side is None else (side, side)
     return projector.num_positions(vision_encoder.num_positions(*seen))

@@ -43,6 +43,12 @@ def own_codes(units: Units, sizes: Sequence[int], vocab_id: str, owner: str, lay
     return units.codes
 
 
+def first_ids(units: Units) -> tuple[tuple[int, ...], ...]:
+    """Row 0 of a batch of units as [K][T] plain ids, as a `Segment` has them."""
+    length = int(units.lengths[0])
+    return tuple(tuple(row[:length]) for row in units.codes[0].tolist())  # [1, K, T] → [K][T]
+
+
 def frames_of_codes(codes: Tensor, lengths: Tensor, durations: Tensor | None) -> list[Tensor]:
     """The codes [K, F] of every row of [B, K, T], each as many times as `durations` [B, T] say; once without them.
 

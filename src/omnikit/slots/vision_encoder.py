@@ -5,20 +5,35 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from omnikit.errors import OmnikitError
-from omnikit.nn.picture_sizes import AnyRes, grids_of
+from omnikit.errors import OmnikitError, unknown_name
+from omnikit.nn.picture_sizes import AnyRes, PaddedSquare, grids_of
 from omnikit.slots.base import Component
 from omnikit.types import Frames, Images
 
+IMAGE_MODES = ("square", "pad")
+"""How a picture of another shape becomes a square: squashed, or padded with the mean color of the encoder's pixels."""
 
-def square_pictures(side: int, max_tiles: int) -> int | AnyRes:
-    """The size of the image port of an encoder of squares: `side`, or slices of it where tiles are wanted.
 
-    Raises `OmnikitError` for less than one tile.
+def square_pictures(
+    side: int, max_tiles: int, image_mode: str, mean: tuple[float, float, float]
+) -> int | PaddedSquare | AnyRes:
+    """The size of the image port of an encoder of squares: `side`, padded or not, or slices of it for tiles.
+
+    `mean` is the color, in [0, 1], that the encoder normalises to zero. Raises `UnknownName` for another mode,
+    `OmnikitError` for less than one tile, and for tiles of what is padded.
     """
+    if image_mode not in IMAGE_MODES:
+        raise unknown_name("image_mode", image_mode, IMAGE_MODES)
     if max_tiles < 1:
         raise OmnikitError(f"max_tiles is {max_tiles}: 1 is the picture as a whole, 4 or 9 are usual numbers of tiles.")
-    return side if max_tiles == 1 else AnyRes(side, grids_of(max_tiles))
+    if max_tiles == 1:
+        return side if image_mode == "square" else PaddedSquare(side, mean)
+    if image_mode == "pad":
+        raise OmnikitError(
+            f"image_mode=pad shows a picture whole, max_tiles={max_tiles} cuts it into tiles that keep its shape.\n"
+            "Set max_tiles=1, or image_mode=square."
+        )
+    return AnyRes(side, grids_of(max_tiles))
 
 
 class VisionEncoder(Component):

@@ -50,10 +50,11 @@ class DetokenizerStage(Stage):
 
     Two AdamW of the same settings, the discriminator's first; only the detokenizer's steps count as steps of the run.
     `units` says what the batches' codes are. With `style_weight` above 0, readers that are thrown away afterwards name
-    the labels of `factors` (values by name) from the style vector that the detokenizer hears, at that weight. With
-    `average_keep` above 0 a running average of the detokenizer, of which that share stays at every step, is what is
-    validated, heard and shipped. What is drawn is a function of `seed`, the step and the row; dropout of seed, step and
-    process. Raises `OmnikitError` for an `average_keep` that is no share.
+    the labels of `factors` (values by name) from the style vector that the detokenizer hears, at that weight; vectors
+    that batches tell are learnt by nobody, and not read. With `average_keep` above 0 a running average of the
+    detokenizer, of which that share stays at every step, is what is validated, heard and shipped. What is drawn is a
+    function of `seed`, the step and the row; dropout of seed, step and process. Raises `OmnikitError` for an
+    `average_keep` that is no share.
     """
 
     step: Tensor
@@ -141,7 +142,7 @@ class DetokenizerStage(Stage):
             vocab_id=self.units.vocab_id,
             layout=self.units.layout,
         )
-        return VoiceBatch(units, batch.audio, batch.durations, batch.rows, batch.counts)
+        return VoiceBatch(units, batch.audio, batch.durations, batch.rows, batch.counts, batch.told)
 
     def _teach(self, discriminator: nn.Module, real: Tensor, fake: Tensor, rows: int) -> Tensor:
         """One step of the discriminator on waves [B, 1, S], real and generated in one pass; returns its loss.

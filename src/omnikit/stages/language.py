@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from omnikit.data.language_batches import Ids, LanguageBatch, LanguageSample, UserInput
 from omnikit.data.media import located, read_image_size, resample
 from omnikit.errors import OmnikitError, unknown_name
+from omnikit.nn.picture_sizes import PictureSize, fixed_side
 from omnikit.nn.processes import num_processes
 from omnikit.slots.backbone import Backbone, Segment
 from omnikit.slots.emitter import Emitter
@@ -25,7 +26,7 @@ from omnikit.slots.format import Format
 from omnikit.slots.hearing import Hearing
 from omnikit.slots.input_style import LearnedInputStyle
 from omnikit.slots.projector import Projector
-from omnikit.slots.seeing import PictureSize, num_positions, picture_size, projected
+from omnikit.slots.seeing import num_positions, picture_size, projected
 from omnikit.slots.vision_encoder import VisionEncoder
 from omnikit.stages.draws import generator
 from omnikit.stages.optim import Optim
@@ -175,13 +176,13 @@ class LanguageStage(LearntInPieces):
 
     @property
     def image_size(self) -> PictureSize:
-        """What pictures the encoder takes: squares of a side in pixels, slices, or own sizes within bounds."""
+        """What pictures the encoder takes: squashed or padded to a side in pixels, in slices, or at their own sizes."""
         return picture_size(self.vision_encoder)
 
     def image_positions(self, path: str) -> int:
         """Positions that a picture takes in a sequence."""
-        size = self.image_size
-        seen = (size, size) if isinstance(size, int) else read_image_size(located(self.image_root, path))
+        side = fixed_side(self.image_size)
+        seen = (side, side) if side is not None else read_image_size(located(self.image_root, path))
         return num_positions(self.vision_encoder, self.projector, seen)
 
     def configure_optimizers(self) -> Any:

@@ -192,6 +192,8 @@ def a_memory_changes_nothing(subject: Subject) -> None:
         (whole,) = backbone.generate([prompt], generator=draws(), max_new_tokens=_NEW)
         told = "".join(backbone.stream(prompt, generator=draws(), max_new_tokens=_NEW, memory=memory))
         expect(told == whole.text, f"with a memory '{told}' is written, without one '{whole.text}'.")
+        expect(whole.finished != whole.truncated, "without a grammar what has no end, and that alone, was cut short.")
+        expect(memory.truncated == whole.truncated, "the memory does not say whether a stream was cut short.")
         expect(0 <= memory.reused < backbone.count_tokens(prompt), f"{memory.reused} positions were not read again.")
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from omnikit.contracts import Contract, OneOf, UnitsPort
-from omnikit.nn.picture_sizes import NativeSize
+from omnikit.nn.picture_sizes import AnyRes, NativeSize, PaddedSquare, PictureSize
 from omnikit.testing.kit import first_of
 from omnikit.types import Audio, Frames, Images, Style, Units
 
@@ -55,9 +55,10 @@ def units(port: UnitsPort, lengths: Sequence[int]) -> Units:
     return Units(codes, torch.tensor(lengths), sizes, rate, first_of(port.vocab_id), layout, durations)
 
 
-def pictures(size: int | NativeSize, number: int) -> Images:
-    """Random pictures of one size that a port of this `size` takes."""
-    height, width = size.fit(_SIDE, _SIDE) if isinstance(size, NativeSize) else (size, size)
+def pictures(size: PictureSize, number: int) -> Images:
+    """Random pictures of one size that an encoder with a port of this `size` reads; of slices, one by one."""
+    side = size.side if isinstance(size, PaddedSquare | AnyRes) else size
+    height, width = side.fit(_SIDE, _SIDE) if isinstance(side, NativeSize) else (side, side)
     return Images(torch.rand(number, 3, height, width, generator=draws()))
 
 

@@ -16,13 +16,14 @@ import lightning
 import soundfile
 
 from omnikit.data.voice_batches import VoiceBatches, VoiceItem
+from omnikit.nn.devices import move
 from omnikit.nn.steps import evaluating
 from omnikit.report.voice_picture import Utterance, draw_utterance
 from omnikit.serving.measure import sound_of
-from omnikit.stages.base import move
+from omnikit.slots.detokenizer import Detokenizer
 from omnikit.stages.detokenizer import DetokenizerStage
 from omnikit.stages.draws import generator
-from omnikit.types import Style
+from omnikit.types import Audio, Style
 
 _STAGING = ".writing-"
 _ALIGNING, _SPEAKING = 0, 1
@@ -61,8 +62,7 @@ class Listening(lightning.Callback):
         with evaluating(voice):
             with trainer.precision_plugin.val_step_context():  # aligned as it is trained, spoken as it is shipped
                 found = voice.training_forward(batch, generator(place, _ALIGNING)).durations
-            vectors = voice.style_vectors(batch.audio)
-            style = Style() if vectors is None else Style(vector=vectors, space_id=self.space_id)
+            style = batch.style or self._heard(voice, batch.audio)
             made = voice.decode(batch.units, style, generator(place, _SPEAKING), found)
         return Utterance(
             title=f"{', '.join(item.style.values())}: {item.text}",
@@ -72,6 +72,11 @@ class Listening(lightning.Callback):
             durations=None if found is None else found[0].cpu().numpy(),
             phones=item.target_phones,
         )
+
+    def _heard(self, voice: Detokenizer, audio: Audio) -> Style:
+        """The style that the voice itself hears in recordings."""
+        vectors = voice.style_vectors(audio)
+        return Style() if vectors is None else Style(vector=vectors, space_id=self.space_id)
 
     def _forget(self) -> None:
         steps = sorted(self.folder.glob("step_*"), key=lambda folder: int(folder.name.removeprefix("step_")))

@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 
 from omnikit.artefacts import read_checkpoint
+from omnikit.errors import OmnikitError
+from omnikit.nn.processes import sum_over_processes
+from omnikit.stages.finite import listed, not_finite
 from omnikit.training.zero import OWN
 
 
@@ -53,7 +57,8 @@ class Lines(lightning.Callback):
 class Saver(lightning.Callback):
     """Saves Lightning's checkpoint for resuming every `minutes`, through a temporary file.
 
-    Of several processes the first decides when, and writes.
+    Of several processes the first decides when, and writes. Weights that are no numbers are never saved: the
+    checkpoint before them stays, and no parts are made of them.
     """
 
     def __init__(self, path: Path, minutes: float) -> None:
@@ -67,8 +72,13 @@ class Saver(lightning.Callback):
         if due:
             self.save(trainer)
 
+    def on_train_end(self, trainer: Any, module: Any) -> None:
+        """Refuse to end with weights that are no numbers."""
+        self._check(trainer)
+
     def save(self, trainer: Any) -> None:
-        """Save now."""
+        """Save now. Raises `OmnikitError` instead where a weight is NaN or infinite, in any process."""
+        self._check(trainer)
         staging = self.path.with_suffix(".tmp")
         trainer.save_checkpoint(staging)
         if trainer.is_global_zero:
@@ -76,6 +86,20 @@ class Saver(lightning.Callback):
                 shutil.rmtree(self.path)
             os.replace(staging, self.path)
         self.last = time.time()
+
+    def _check(self, trainer: Any) -> None:
+        module = trainer.lightning_module
+        broken = not_finite(module.named_parameters())
+        count = sum_over_processes(torch.tensor(len(broken), device=module.device))
+        if not int(count):
+            return
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        kept = f"{self.path} is from before." if self.path.exists() else "Nothing was saved before."
+        raise OmnikitError(
+            f"After {done} batches the weights are no longer finite: {listed(broken) or 'in another process'}.\n"
+            f"They are not saved. {kept}\n"
+            "Go on from there with a lower learning rate or in float32 (trainer.precision=32-true)."
+        )
 
 
 def read_saved(path: Path) -> dict[str, Any]:

@@ -159,12 +159,15 @@ def checkpoint_activations(module: nn.Module) -> None:
         part.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
 
 
-def compile_blocks(module: nn.Module) -> None:
-    """Compile the blocks of the language model for any length. Raises `OmnikitError` where there are none."""
+def compile_blocks(module: nn.Module, backend: str = "inductor") -> None:
+    """Compile the blocks of the language model for any length. Raises `OmnikitError` where there are none.
+
+    `backend` is one of `torch.compile`'s; `aot_eager` traces forward and backward and needs no compiler.
+    """
     blocks = list(blocks_of(module))
     if not blocks:
         raise OmnikitError(
             f"trainer.compile: {type(module).__name__} has no like blocks to compile; leave it off here."
         )
     for block in blocks:
-        block.compile(dynamic=True)
+        block.compile(dynamic=True, backend=backend)

@@ -14,13 +14,13 @@ from omnikit.data.lexicon import LanguagePack, language_pack
 from omnikit.data.speech_batches import Perturbation, SpeechBatches, audio_items, phone_items, within
 from omnikit.data.voice_batches import VoiceBatches, VoiceItem, voice_items
 from omnikit.errors import OmnikitError
+from omnikit.nn.devices import move
 from omnikit.nn.spiral_masking import Masking
 from omnikit.registry import id_of
 from omnikit.slots.base import Component
 from omnikit.slots.detokenizer import Detokenizer
 from omnikit.slots.style import StyleModule
 from omnikit.slots.tokenizer import LabelKind, SpeechTokenizer
-from omnikit.stages.base import move
 from omnikit.stages.detokenizer import DetokenizerStage
 from omnikit.stages.optim import Optim
 from omnikit.stages.tokenizer import TokenizerStage
@@ -29,6 +29,7 @@ from omnikit.training.extract import audio_of, extract_units, records_of
 from omnikit.training.job import Context, Job
 from omnikit.training.listening import Listening
 from omnikit.training.style_vectors import labelled_vectors
+from omnikit.training.told_styles import examples_of, takes_style, told_styles
 
 VALID_BATCH_S = 60.0
 FITTED_S = 3600.0
@@ -143,7 +144,10 @@ def labelled(
 
 
 def detokenizer_job(context: Context) -> Job:
-    """Adversarial training on canonical units → styled speech; afterwards the style table is fitted to its space."""
+    """Adversarial training on canonical units → styled speech; afterwards the style module is fitted to its space.
+
+    That space is the voice's own, named after its weights, or that of a style module which hears recordings by itself.
+    """
     settings = context.settings
     detokenizer = cast(Detokenizer, context.parts["detokenizer"])
     style = cast(StyleModule, context.parts["style"])
@@ -152,6 +156,7 @@ def detokenizer_job(context: Context) -> Job:
     files = ("voice.train", "voice.valid")
     store = extract_units(tokenizer, context.corpus, audio_of(records_of(context.corpus, *files)))
     train, valid = (list(voice_items(records_of(context.corpus, name))) for name in files)
+    told = told_styles(context, [item.target for item in (*train, *valid)])
     batches, check = (
         VoiceBatches(
             context.corpus,
@@ -164,6 +169,7 @@ def detokenizer_job(context: Context) -> Job:
             num_batches=num_batches,
             seed=context.seed,
             start=start,
+            told=told,
         )
         for items, num_batches, start in (
             (train, settings["optim"]["steps"], context.start),
@@ -176,7 +182,7 @@ def detokenizer_job(context: Context) -> Job:
         units=units,
         seed=context.seed,
         average_keep=settings["average_keep"],
-        factors=labels_of(train),
+        factors=labels_of(train) if told is None else None,
         style_weight=settings["style_weight"],
         **settings["adversary"],
     )
@@ -184,7 +190,10 @@ def detokenizer_job(context: Context) -> Job:
     def finish() -> dict[str, Component]:
         module.settle()
         context.settle(detokenizer)
-        if style.factors and "style" in context.plan.contracts["detokenizer"].needs:
+        if told is not None:
+            style.fit(*examples_of(told, train), told.space_id)
+            context.settle(style)
+        elif takes_style(context.plan):
             space = name_after_weights(detokenizer, "style_space", id_of(type(detokenizer)).split("/")[1])
             heard = labelled_vectors(detokenizer, context.corpus)
             style.fit(heard.vectors, heard.labels, space)

@@ -25,6 +25,8 @@ class CLIPEncoder(Tower):
         patch_size, dim, depth, heads: sizes; of a published model too, where patch_size, dim and depth are checked.
         layer: the block whose output is given, without the final norm; negative counts from the end.
         max_tiles: pictures are read as a whole; above 1 also as up to so many tiles of `image_size` (`AnyRes`).
+        image_mode: how a picture becomes a square: squashed (`square`), or in its own shape, with the mean color that
+            the encoder normalises by above and below or beside it (`pad`).
 
     Contract: pictures of `image_size` pixels → frames of width `dim`, one for every patch in row-major order.
     Pixels come in [0, 1] and are normalised inside.
@@ -35,6 +37,7 @@ class CLIPEncoder(Tower):
     """
 
     name = "vision_encoder/clip"
+    pixel_mean, pixel_std = CLIP_MEAN, CLIP_STD
 
     def __init__(
         self,
@@ -46,8 +49,9 @@ class CLIPEncoder(Tower):
         heads: int = 4,
         layer: int = -2,
         max_tiles: int = 1,
+        image_mode: str = "square",
     ) -> None:
-        self.tower_contract(image_size, patch_size, dim, depth, heads, layer, max_tiles)
+        self.tower_contract(image_size, patch_size, dim, depth, heads, layer, max_tiles, image_mode)
         from transformers import CLIPVisionConfig, CLIPVisionModel
 
         if pretrained == NONE:
@@ -59,7 +63,7 @@ class CLIPEncoder(Tower):
             found = {"patch_size": config.patch_size, "dim": config.hidden_size, "depth": config.num_hidden_layers}
             check_sizes(self.name, pretrained, {"patch_size": patch_size, "dim": dim, "depth": depth}, found)
             net = from_transformers(CLIPVisionModel, pretrained, config)
-        super().__init__(net, pretrained, image_size, layer, CLIP_MEAN, CLIP_STD, num_extra=1)
+        super().__init__(net, pretrained, image_size, layer, num_extra=1)
 
     @classmethod
     def contract(
@@ -71,9 +75,10 @@ class CLIPEncoder(Tower):
         heads: int,
         layer: int,
         max_tiles: int = 1,
+        image_mode: str = "square",
         **_: Any,
     ) -> Contract:
-        return cls.tower_contract(image_size, patch_size, dim, depth, heads, layer, max_tiles)
+        return cls.tower_contract(image_size, patch_size, dim, depth, heads, layer, max_tiles, image_mode)
 
     @property
     def blocks(self) -> nn.ModuleList:

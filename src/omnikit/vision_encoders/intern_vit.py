@@ -15,7 +15,6 @@ from omnikit.contracts import Contract
 from omnikit.vision_encoders.published import NONE, check_sizes, fill, has_weights, read_config, read_tensors
 from omnikit.vision_encoders.tower import Tower
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _PREFIXES = ("", "vision_model.")
 _CONFIG = {"qk_normalization": "use_qk_norm", "qkv_bias": "attention_bias"}
 _KEPT = (
@@ -45,6 +44,8 @@ class InternViT(Tower):
         patch_size, dim, depth, heads: sizes; of a published model too, where patch_size, dim and depth are checked.
         layer: the block whose output is given; negative counts from the end.
         max_tiles: pictures are read as a whole; above 1 also as up to so many tiles of `image_size` (`AnyRes`).
+        image_mode: how a picture becomes a square: squashed (`square`), or in its own shape, with the mean color that
+            the encoder normalises by above and below or beside it (`pad`).
 
     Contract: pictures of `image_size` pixels → frames of width `dim`, one for every patch in row-major order.
     Pixels come in [0, 1] and are normalised inside. A random model has layer norms, biases and no norm of queries.
@@ -55,6 +56,7 @@ class InternViT(Tower):
     """
 
     name = "vision_encoder/intern_vit"
+    pixel_mean, pixel_std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
     def __init__(
         self,
@@ -66,8 +68,9 @@ class InternViT(Tower):
         heads: int = 4,
         layer: int = -1,
         max_tiles: int = 1,
+        image_mode: str = "square",
     ) -> None:
-        self.tower_contract(image_size, patch_size, dim, depth, heads, layer, max_tiles)
+        self.tower_contract(image_size, patch_size, dim, depth, heads, layer, max_tiles, image_mode)
         from transformers import InternVLVisionConfig, InternVLVisionModel
 
         if pretrained == NONE:
@@ -86,7 +89,7 @@ class InternViT(Tower):
         net = InternVLVisionModel(config)
         if pretrained != NONE and has_weights(pretrained):
             fill(net, from_published(read_tensors(pretrained, _PREFIXES)), pretrained)
-        super().__init__(net, pretrained, image_size, layer, _MEAN, _STD, num_extra=1)
+        super().__init__(net, pretrained, image_size, layer, num_extra=1)
 
     @classmethod
     def contract(
@@ -98,9 +101,10 @@ class InternViT(Tower):
         heads: int,
         layer: int,
         max_tiles: int = 1,
+        image_mode: str = "square",
         **_: Any,
     ) -> Contract:
-        return cls.tower_contract(image_size, patch_size, dim, depth, heads, layer, max_tiles)
+        return cls.tower_contract(image_size, patch_size, dim, depth, heads, layer, max_tiles, image_mode)
 
     @property
     def blocks(self) -> nn.ModuleList:

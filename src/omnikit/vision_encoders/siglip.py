@@ -14,8 +14,6 @@ from omnikit.contracts import Contract
 from omnikit.vision_encoders.published import NONE, check_sizes, from_transformers, read_config
 from omnikit.vision_encoders.tower import Tower
 
-_HALF = (0.5, 0.5, 0.5)
-
 
 class SigLIPEncoder(Tower):
     """Pictures → patch features of a block of SigLIP's vision transformer.
@@ -27,6 +25,8 @@ class SigLIPEncoder(Tower):
         patch_size, dim, depth, heads: sizes; of a published model too, where patch_size, dim and depth are checked.
         layer: the block whose output is given, without the final norm; negative counts from the end.
         max_tiles: pictures are read as a whole; above 1 also as up to so many tiles of `image_size` (`AnyRes`).
+        image_mode: how a picture becomes a square: squashed (`square`), or in its own shape, with the mean color that
+            the encoder normalises by above and below or beside it (`pad`).
 
     Contract: pictures of `image_size` pixels → frames of width `dim`, one for every patch in row-major order.
     Pixels come in [0, 1] and are normalised inside.
@@ -37,6 +37,7 @@ class SigLIPEncoder(Tower):
     """
 
     name = "vision_encoder/siglip"
+    pixel_mean = pixel_std = (0.5, 0.5, 0.5)
 
     def __init__(
         self,
@@ -48,8 +49,9 @@ class SigLIPEncoder(Tower):
         heads: int = 4,
         layer: int = -2,
         max_tiles: int = 1,
+        image_mode: str = "square",
     ) -> None:
-        self.tower_contract(image_size, patch_size, dim, depth, heads, layer, max_tiles)
+        self.tower_contract(image_size, patch_size, dim, depth, heads, layer, max_tiles, image_mode)
         from transformers import SiglipVisionConfig, SiglipVisionModel
 
         if pretrained == NONE:
@@ -63,7 +65,7 @@ class SigLIPEncoder(Tower):
             found = {"patch_size": config.patch_size, "dim": config.hidden_size, "depth": config.num_hidden_layers}
             check_sizes(self.name, pretrained, {"patch_size": patch_size, "dim": dim, "depth": depth}, found)
             net = from_transformers(SiglipVisionModel, pretrained, config)
-        super().__init__(net, pretrained, image_size, layer, _HALF, _HALF, num_extra=0)
+        super().__init__(net, pretrained, image_size, layer, num_extra=0)
 
     @classmethod
     def contract(
@@ -75,9 +77,10 @@ class SigLIPEncoder(Tower):
         heads: int,
         layer: int,
         max_tiles: int = 1,
+        image_mode: str = "square",
         **_: Any,
     ) -> Contract:
-        return cls.tower_contract(image_size, patch_size, dim, depth, heads, layer, max_tiles)
+        return cls.tower_contract(image_size, patch_size, dim, depth, heads, layer, max_tiles, image_mode)
 
     @property
     def blocks(self) -> nn.ModuleList:

@@ -21,6 +21,7 @@ from omnikit.types import Frames, Images
 
 CUSTOM = "custom"
 STEMS = ("patch", "conv")
+_HALF = (0.5, 0.5, 0.5)
 
 
 class TimmEncoder(VisionEncoder):
@@ -35,6 +36,8 @@ class TimmEncoder(VisionEncoder):
             (`conv`, for a patch size that is a power of two), which learn from fewer pictures.
         layer: the block whose output is given, after the model's final norm; negative counts from the end.
         max_tiles: pictures are read as a whole; above 1 also as up to so many tiles of `image_size` (`AnyRes`).
+        image_mode: how a picture becomes a square: squashed (`square`), or in its own shape, with the mean color that
+            the encoder normalises by above and below or beside it (`pad`).
 
     Contract: pictures of `image_size` pixels → frames of the block's width, one for every patch in row-major order.
     Pixels come in [0, 1] and are normalised inside, as the model was trained.
@@ -59,6 +62,7 @@ class TimmEncoder(VisionEncoder):
         stem: str = "patch",
         layer: int = -1,
         max_tiles: int = 1,
+        image_mode: str = "square",
     ) -> None:
         super().__init__()
         self.image_size = image_size
@@ -71,9 +75,10 @@ class TimmEncoder(VisionEncoder):
         self.num_blocks = len(self.net.feature_info)
         self.layer = self._block(layer)
         if model == CUSTOM:
-            mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+            mean, std = _HALF, _HALF
         else:
             mean, std = self.net.pretrained_cfg["mean"], self.net.pretrained_cfg["std"]
+        square_pictures(image_size, max_tiles, image_mode, mean)  # refuses what the contract refuses
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
@@ -90,13 +95,15 @@ class TimmEncoder(VisionEncoder):
         stem: str,
         layer: int,
         max_tiles: int = 1,
+        image_mode: str = "square",
     ) -> Contract:
+        mean = _HALF
         if model != CUSTOM:
-            widths, patches = _facts_of(model, image_size)
+            widths, patches, mean = _facts_of(model, image_size)
             _check_layer(layer, len(widths))
             dim, patch_size = widths[layer], patches[layer]
         return Contract(
-            needs={"image": ImagePort(size=square_pictures(image_size, max_tiles))},
+            needs={"image": ImagePort(size=square_pictures(image_size, max_tiles, image_mode, mean))},
             gives={"frames": FramesPort(dim=dim, length=(image_size // patch_size) ** 2)},
         )
 
@@ -202,8 +209,9 @@ def _named(model: str, pretrained: bool, image_size: int) -> nn.Module:
 
 
 @lru_cache(maxsize=16)
-def _facts_of(model: str, image_size: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Width and patch side in pixels of every block of a named model, built without memory."""
+def _facts_of(model: str, image_size: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[float, float, float]]:
+    """Width and patch side in pixels of every block of a named model, and its mean color; built without memory."""
     with torch.device("meta"):
         net = _named(model, False, image_size)
-    return tuple(item["num_chs"] for item in net.feature_info), tuple(item["reduction"] for item in net.feature_info)
+    info, mean = net.feature_info, net.pretrained_cfg["mean"]
+    return tuple(item["num_chs"] for item in info), tuple(item["reduction"] for item in info), tuple(mean)

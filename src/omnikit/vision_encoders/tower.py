@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,8 @@ class Tower(VisionEncoder):
     """
 
     name = "vision_encoder"
+    pixel_mean: ClassVar[tuple[float, float, float]]
+    pixel_std: ClassVar[tuple[float, float, float]]
     net: Any
     mean: Tensor
     std: Tensor
@@ -40,8 +42,6 @@ class Tower(VisionEncoder):
         pretrained: str,
         image_size: int,
         layer: int,
-        mean: Sequence[float],
-        std: Sequence[float],
         num_extra: int,
     ) -> None:
         super().__init__()
@@ -52,8 +52,8 @@ class Tower(VisionEncoder):
         self.layer = self._block(layer)
         for part in (*self.blocks[self.layer + 1 :], *self.behind):
             part.requires_grad_(False)
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(self.pixel_mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(self.pixel_std).view(1, 3, 1, 1), persistent=False)
 
     @property
     @abstractmethod
@@ -75,7 +75,15 @@ class Tower(VisionEncoder):
 
     @classmethod
     def tower_contract(
-        cls, image_size: int, patch_size: int, dim: int, depth: int, heads: int, layer: int, max_tiles: int
+        cls,
+        image_size: int,
+        patch_size: int,
+        dim: int,
+        depth: int,
+        heads: int,
+        layer: int,
+        max_tiles: int,
+        image_mode: str,
     ) -> Contract:
         """The contract of such an encoder. Raises `OmnikitError` for sizes that do not fit each other."""
         if image_size < patch_size or dim % heads:
@@ -85,7 +93,7 @@ class Tower(VisionEncoder):
             )
         check_layer(cls.name, layer, depth)
         frames = FramesPort(dim=dim, length=(image_size // patch_size) ** 2)
-        pictures = ImagePort(size=square_pictures(image_size, max_tiles))
+        pictures = ImagePort(size=square_pictures(image_size, max_tiles, image_mode, cls.pixel_mean))
         return Contract(needs={"image": pictures}, gives={"frames": frames})
 
     @classmethod

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -22,7 +22,7 @@ from omnikit.data.media import StoredFile, load_images
 from omnikit.errors import OmnikitError, unknown_name
 from omnikit.slots.backbone import Segment
 from omnikit.slots.seeing import picture_size
-from omnikit.system import MAX_NEW_TOKENS, System
+from omnikit.system import System
 
 ASK = ("dialogue", "chat")
 NEW_TOKENS = 64
@@ -53,6 +53,7 @@ class OmnikitModel(lmms):
         batch_size: requests that are answered together; the answers are those of each alone.
         device: where the system computes; by default on the first GPU where there is one.
         seed: draws answers of tasks that ask for a temperature.
+        max_new_tokens: the longest reply of `dialogue`, whose words are only part of it; by default as the system says.
 
     Raises `OmnikitError` for weights that are no system that sees and writes, `UnknownName` for another `ask`.
     """
@@ -67,6 +68,7 @@ class OmnikitModel(lmms):
         device: str | None = None,
         seed: int = 0,
         max_batch_size: int | None = None,
+        max_new_tokens: int | str | None = None,
     ) -> None:
         super().__init__()
         if ask not in ASK:
@@ -80,6 +82,7 @@ class OmnikitModel(lmms):
             system.part(slot)
         where = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.system, self.ask, self.seed = system, ask, int(seed)
+        self.reply_tokens = system.limit(None if max_new_tokens is None else int(max_new_tokens))
         for slot in ("vision_encoder", "projector", "backbone"):
             system.part(slot).to(where)
         size = int(batch_size)
@@ -127,7 +130,7 @@ class OmnikitModel(lmms):
         written = backbone.generate(
             [self._prompt(request) for request in requests],
             generator=torch.Generator().manual_seed(self.seed),
-            max_new_tokens=new if self.ask == "chat" else MAX_NEW_TOKENS,  # a reply is longer than the words in it
+            max_new_tokens=new if self.ask == "chat" else self.reply_tokens,  # a reply is longer than the words in it
             temperature=float(settings.get("temperature") or 0) if draws else 0.0,
         )
         texts = [row.text for row in written]
@@ -141,8 +144,7 @@ class OmnikitModel(lmms):
         encoder = self.system.part("vision_encoder")
         pictures: list[Segment] = []
         if request.pictures:
-            images = load_images(request.pictures, picture_size(encoder))
-            seen = self.system.look(replace(images, pixels=images.pixels.to(encoder.device)))
+            seen = self.system.look(load_images(request.pictures, picture_size(encoder)))
             pictures = [Segment(frames=frames) for frames in seen]
         question = Segment(text=request.question.replace("<image>", "").strip())
         if self.ask == "dialogue":

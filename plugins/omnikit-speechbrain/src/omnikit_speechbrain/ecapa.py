@@ -1,4 +1,4 @@
-"""`style/ecapa`: any recording → the speaker embedding of SpeechBrain's ECAPA-TDNN.
+"""`style/ecapa`: any recording → the speaker embedding of SpeechBrain's ECAPA-TDNN, brought to length 1.
 
 Letters: B batch, N examples, S samples, T frames, M mel bands, D width of the embedding.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from omnikit import AudioPort, Contract, StylePort
 from omnikit.errors import OmnikitError, unknown_name
@@ -35,8 +36,9 @@ class ECAPA(StyleModule):
         attention_dim: of its pooling over time.
         num_mels: bands of the log-mel features, whose mean over a recording is taken away.
 
-    It knows no factors: who speaks, and much of how, is in the vector. Vectors of this space are for detokenizers that
-    were trained on it, and for telling how alike two voices are; others refuse them by their `space_id`.
+    It knows no factors: who speaks, and much of how, is in the direction of the vector. Stage `detokenizer` with this
+    style trains a voice on what it hears in the recordings, in its space; voices of other spaces refuse its vectors.
+    Their products tell how alike two speakers are.
 
     Contract: mono audio at 16 kHz → a style vector of `dim` numbers in `space_id`.
     Ref: Desplanques et al., "ECAPA-TDNN", Interspeech 2020 (arXiv 2005.07143); Ravanelli et al., "SpeechBrain"
@@ -94,7 +96,7 @@ class ECAPA(StyleModule):
         return Style(labels=tuple({} for _ in labels), vector=vector, space_id=self.space_id, source=source)
 
     def from_audio(self, audio: Audio, source: StyleSource = "user") -> Style:
-        """Embeddings [B, D], each recording alone.
+        """Embeddings [B, D] of length 1, each recording alone.
 
         Raises `ContractError` for another sample rate, `MediaError` for silence, NaN or less than 100 ms.
         """
@@ -117,4 +119,4 @@ class ECAPA(StyleModule):
     def _embed(self, wave: Tensor) -> Tensor:
         """One recording [S] → [D]."""
         mels = self.features(wave[None])  # [1, T, M]
-        return self.network(mels - mels.mean(1, keepdim=True))[0, 0]
+        return functional.normalize(self.network(mels - mels.mean(1, keepdim=True))[0, 0], dim=-1)
