@@ -54,7 +54,7 @@ def test_overlap_add() -> None:
 @pytest.mark.parametrize("period", [2, 3, 5])
 def test_periods_are_columns_of_a_2d_convolution(period: int) -> None:
     torch.manual_seed(0)
-    model, wave = PeriodDiscriminator(period, (4, 6, 6)), torch.randn(2, 1, 61)
+    model, wave = PeriodDiscriminator(period, (4, 6, 6)).double(), torch.randn(2, 1, 61, dtype=torch.double)
     missing = -61 % period
     x = nn.functional.pad(wave, (0, missing), mode="reflect") if missing else wave
     x = x.unflatten(-1, (-1, period))
@@ -62,7 +62,10 @@ def test_periods_are_columns_of_a_2d_convolution(period: int) -> None:
     for conv, got in zip(model.convs, maps, strict=False):
         x = nn.functional.leaky_relu(conv(x), 0.1)
         torch.testing.assert_close(got, x)
-    torch.testing.assert_close(score, model.conv_post(x).flatten(1))
+    plain = model.conv_post(x).flatten(1)
+    torch.testing.assert_close(score, plain)
+    slopes, expected = (torch.autograd.grad(made.square().sum(), model.parameters()) for made in (score, plain))
+    torch.testing.assert_close(slopes, expected)
 
 
 def test_discriminator_batches_equal_singles() -> None:
