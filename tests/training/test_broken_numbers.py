@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from stages.test_detokenizer_stage import run as run_voice
 from stages.test_detokenizer_stage import stage as voice_stage
 from torch import Tensor, nn
-from training.test_processes import free_port
+from training.processes import two_processes
 
 from omnikit.errors import OmnikitError
 from omnikit.stages.base import Stage
@@ -188,28 +185,8 @@ def test_both_players_of_the_voice_are_looked_at(name: str, tmp_path: Path) -> N
 
 
 def test_all_processes_stop_where_one_has_a_broken_gradient() -> None:
-    environment = {
-        **os.environ,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "NODE_RANK": "0",
-        "OMP_NUM_THREADS": "1",
-    }
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", SHARED],
-            env={**environment, "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
+    with two_processes(SHARED) as started:
         told = [process.communicate(timeout=240)[0] for process in started]
-    finally:
-        for process in started:
-            process.kill()
     broken = "The gradients of batch 1 are no longer finite: "
     whole = "blocks.1.weight, blocks.1.bias. []"  # weights are finite
     elsewhere = "their norm alone, or those in another process. []"

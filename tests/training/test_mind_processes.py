@@ -6,16 +6,13 @@ Both read their share of `sft` in pieces; the one process reads it at once.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from training.conftest import SMALL
+from training.processes import two_processes
 from training.test_pretraining import curve
-from training.test_processes import free_port
 
 from omnikit.artefacts import read_weights
 from omnikit.cli import main
@@ -100,31 +97,11 @@ def folders(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
         )
         for name, stage in [*runs, (STOPPED, "sft")]
     )
-    environment = {
-        **os.environ,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "NODE_RANK": "0",
-        "OMP_NUM_THREADS": "1",
-    }
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", RUN, told],
-            env={**environment, "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
+    with two_processes(RUN, told) as started:
         for rank, process in enumerate(started):
             said, _ = process.communicate(timeout=1200)
             assert process.returncode == 0, said
             (made / f"said{rank}.txt").write_text(said)
-    finally:
-        for process in started:
-            process.kill()
     return {name: made / name for name in ("one", *STRATEGIES, STOPPED, "said0.txt", "said1.txt")}
 
 

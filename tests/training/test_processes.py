@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from training.processes import two_processes
 from training.test_pretraining import curve, weights_of, words
 
 from omnikit.cli import main
@@ -32,43 +29,17 @@ def commands(corpus: Path, out: Path, *more: str) -> list[list[str]]:
     return [words(stage, corpus, out, *UNEVEN, *more) for stage in STAGES]
 
 
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def folders(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     one, two = (tmp_path_factory.mktemp("processes") / name for name in ("one", "two"))
     shared = commands(small_corpus, two, "trainer.accelerator=cpu", "trainer.devices=2")
-    environment = {
-        **os.environ,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "NODE_RANK": "0",
-        "OMP_NUM_THREADS": "1",
-    }
     told = ";".join(" ".join(command) for command in shared)
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", RUN, told],
-            env={**environment, "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
+    with two_processes(RUN, told) as started:
         for command in commands(small_corpus, one, "trainer.accelerator=cpu", "trainer.devices=1"):
             assert main(command) == 0
         for process in started:
             said, _ = process.communicate(timeout=240)
             assert process.returncode == 0, said
-    finally:
-        for process in started:
-            process.kill()
     return one, two
 
 

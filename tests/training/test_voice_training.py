@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,8 +9,9 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 from training.conftest import SMALL
+from training.processes import two_processes
 from training.test_pretraining import curve
-from training.test_processes import RUN, free_port
+from training.test_processes import RUN
 
 from omnikit.artefacts import read_card
 from omnikit.cli import main
@@ -113,32 +111,12 @@ def folders(small_corpus: Path, choice: tuple[str, ...], tmp_path_factory: pytes
     one, two = (tmp_path_factory.mktemp("processes") / name for name in ("one", "two"))
     undropped = ("detokenizer.unit_encoder.dropout=0", "detokenizer.duration.dropout=0", "trainer.accelerator=cpu")
     shared = words("detokenizer", small_corpus, two, *choice, *undropped, "trainer.devices=2")
-    environment = {
-        **os.environ,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "NODE_RANK": "0",
-        "OMP_NUM_THREADS": "1",
-    }
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", RUN, " ".join(shared)],
-            env={**environment, "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
+    with two_processes(RUN, " ".join(shared)) as started:
         alone = words("detokenizer", small_corpus, one, *choice, *undropped, "trainer.devices=1")
         assert main(alone) == 0
         for process in started:
             said, _ = process.communicate(timeout=240)
             assert process.returncode == 0, said
-    finally:
-        for process in started:
-            process.kill()
     return one, two
 
 
